@@ -1,0 +1,81 @@
+"""What one plugin offers: any of transport, broker and registry, over one connection."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from micro.broker.contract import Broker
+from micro.registry.contract import Registry
+from micro.transport.contract import Transport
+
+__all__ = ["Backend", "BackendOptions", "ConnectionEvent", "ConnectionState", "OpenBackend"]
+
+
+class ConnectionState(StrEnum):
+    """What happened to a connection."""
+
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    RECONNECTED = "reconnected"
+    LAME_DUCK = "lame_duck"
+    SLOW_CONSUMER = "slow_consumer"
+    DENIED = "denied"
+    ERROR = "error"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionEvent:
+    """One thing that happened to a backend's connection.
+
+    Attributes:
+        state: What happened.
+        detail: More of it, for people; never a secret.
+    """
+
+    state: ConnectionState
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendOptions:
+    """How to open a backend.
+
+    Attributes:
+        addresses: Where the servers are, as the plugin reads them; empty for its default.
+        name: What to call this connection on the server, for people who look there.
+        connect_timeout: Seconds until a first connection must stand.
+        on_event: Called on the event loop with each ConnectionEvent; returns at once.
+        driver: The driver's own options by their own names, passed through.
+    """
+
+    addresses: tuple[str, ...] = ()
+    name: str = ""
+    connect_timeout: float = 5.0
+    on_event: Callable[[ConnectionEvent], None] | None = None
+    driver: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Backend(ABC):
+    """An open plugin. What it does not offer is `None`."""
+
+    transport: Transport | None = None
+    broker: Broker | None = None
+    registry: Registry | None = None
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Make a real round trip to the server, for readiness.
+
+        Raises:
+            ConnectionLost: there is no connection, or no answer in good time.
+        """
+
+
+OpenBackend = Callable[[BackendOptions], AbstractAsyncContextManager[Backend]]
+"""What an entry point in the group `micro.plugins` names."""

@@ -1,0 +1,104 @@
+"""What a broker promises: events by topic, to everyone who subscribed and to one of each queue."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Self
+
+from micro.message import Message
+
+__all__ = ["Broker", "Deliver", "Delivery", "Subscription"]
+
+
+class Delivery(ABC):
+    """One message on its way to one subscription."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def topic(self) -> str:
+        """The topic it was published on, never a pattern."""
+
+    @property
+    @abstractmethod
+    def message(self) -> Message:
+        """The message itself."""
+
+    @abstractmethod
+    async def ack(self) -> None:
+        """Say that it was handled. A broker without acknowledgements does nothing."""
+
+    @abstractmethod
+    async def nack(self) -> None:
+        """Say that it was not. A broker without redelivery does nothing: the message is lost."""
+
+
+Deliver = Callable[[Delivery], None]
+"""Where a subscription's deliveries go: called on the event loop, returns at once, never raises."""
+
+
+class Subscription(ABC):
+    """One subscription. Leaving it as a context manager closes it."""
+
+    @abstractmethod
+    async def drain(self) -> None:
+        """Stop the intake; returns when all that the broker had routed here was delivered."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """End the subscription at once; a second call does nothing."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+
+class Broker(ABC):
+    """Publishes and subscribes.
+
+    Topics are dot-separated tokens. In a subscription `*` stands for one token and a last `>` for
+    one or more, as in NATS. One publisher's messages on one topic keep their order.
+    """
+
+    @abstractmethod
+    async def publish(self, topic: str, message: Message) -> None:
+        """Hand a message to the broker.
+
+        Returns when it is on its way, not when it was handled; `flush` tells that the server has
+        it. Waits, up to a bound, while the connection is being restored.
+
+        Raises:
+            InvalidName: the topic is empty, has wildcards, blanks or control characters.
+            ConnectionLost: there was no connection within the bound; it was not sent.
+            PayloadTooLarge: the message cannot fit.
+        """
+
+    @abstractmethod
+    async def subscribe(
+        self, topic: str, deliver: Deliver, *, queue: str | None = None
+    ) -> Subscription:
+        """Subscribe; on return the broker routes messages here.
+
+        Args:
+            topic: A topic or a pattern.
+            deliver: Where each delivery goes.
+            queue: Of all subscriptions with this queue name each message reaches one; `None`
+                receives every message.
+
+        Raises:
+            InvalidName: the topic or the queue cannot be used.
+            ConnectionLost: there is no connection.
+            Forbidden: the server does not allow it.
+        """
+
+    @abstractmethod
+    async def flush(self) -> None:
+        """Wait until the server has taken all that was published before.
+
+        Raises:
+            ConnectionLost: the connection broke, so that some of it may be lost.
+        """

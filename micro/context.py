@@ -1,0 +1,76 @@
+"""What a handler can know about the call or event that it handles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+
+from micro.deadline import Deadline
+from micro.errors import UsageError
+
+__all__ = ["Context", "ambient_context"]
+
+
+class Context:
+    """One call's or event's surroundings; a parameter of this type is filled in.
+
+    Attributes:
+        service: The name of the service that handles it.
+        endpoint: The endpoint's name; for an event, the subscriber's.
+        headers: All headers that came with it, the protocol's own included.
+        reply_headers: Headers to send with the answer; the protocol's own win over them.
+        deadline: When the caller stops waiting, or `None` (events, streams without a limit).
+        peer: The address of the other end, as its transport writes it; empty for an event.
+        id: The call's id on its socket, or the event's id.
+        topic: The topic an event came on, wildcards resolved; empty for a call.
+    """
+
+    __slots__ = (
+        "deadline",
+        "endpoint",
+        "headers",
+        "id",
+        "peer",
+        "reply_headers",
+        "service",
+        "topic",
+    )
+
+    def __init__(
+        self,
+        service: str,
+        endpoint: str,
+        headers: Mapping[str, str],
+        deadline: Deadline | None = None,
+        peer: str = "",
+        id: str = "",
+        topic: str = "",
+    ) -> None:
+        self.service = service
+        self.endpoint = endpoint
+        self.headers = headers
+        self.deadline = deadline
+        self.peer = peer
+        self.id = id
+        self.topic = topic
+        self.reply_headers: dict[str, str] = {}
+
+    def remaining(self) -> float | None:
+        """Seconds until the caller stops waiting, or `None` without a deadline."""
+        return None if self.deadline is None else self.deadline.remaining()
+
+    @staticmethod
+    def current() -> Context:
+        """The context of the handler that is running.
+
+        Raises:
+            UsageError: no handler is running in this task.
+        """
+        context = ambient_context.get()
+        if context is None:
+            raise UsageError("no handler is running here: Context.current() has nothing to give")
+        return context
+
+
+ambient_context: ContextVar[Context | None] = ContextVar("micro_context", default=None)
+"""The context of the handler that is running, if any."""

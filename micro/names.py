@@ -1,0 +1,124 @@
+"""Which names survive the wire: services, endpoints, topics and queues.
+
+NATS subjects are dot-separated tokens without blanks; `*` and `>` are wildcards when they stand
+alone. The limits of 255 bytes and 16 tokens are those of the NATS documentation's advice.
+"""
+
+from __future__ import annotations
+
+import re
+
+from micro.errors import InvalidName
+
+__all__ = [
+    "check_endpoint",
+    "check_pattern",
+    "check_queue",
+    "check_service",
+    "check_topic",
+    "topic_matches",
+]
+
+_MOST_BYTES = 255
+_MOST_TOKENS = 16
+_SERVICE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", re.ASCII)
+_ENDPOINT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_UNSAFE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
+_FOREIGN = {"#": ">", "+": "*"}
+
+
+def check_service(name: str) -> str:
+    """Return a service's name if it can be used: letters, digits, `_`, `-`, and single dots.
+
+    Raises:
+        InvalidName: it cannot.
+    """
+    if not _SERVICE.fullmatch(name) or len(name) > _MOST_BYTES:
+        raise InvalidName(
+            f"service name {name!r}: use letters, digits, '_' and '-' in tokens parted by dots"
+        )
+    return name
+
+
+def check_endpoint(name: str) -> str:
+    """Return an endpoint's name if go-micro would take it: exactly two parts, `Type.Method`.
+
+    Raises:
+        InvalidName: it would not.
+    """
+    if not _ENDPOINT.fullmatch(name) or len(name) > _MOST_BYTES:
+        raise InvalidName(f"endpoint name {name!r}: it must look like 'Type.Method'")
+    return name
+
+
+def check_topic(topic: str) -> str:
+    """Return a topic if it can be published on: no wildcards, blanks or empty tokens.
+
+    Raises:
+        InvalidName: it cannot.
+    """
+    tokens = _tokens("topic", topic)
+    if "*" in tokens or ">" in tokens:
+        raise InvalidName(f"topic {topic!r}: wildcards are for subscriptions only")
+    return topic
+
+
+def check_pattern(pattern: str) -> str:
+    """Return a topic or pattern if it can be subscribed to.
+
+    Raises:
+        InvalidName: it cannot; for MQTT's and AMQP's wildcards with the word to use instead.
+    """
+    tokens = _tokens("topic", pattern)
+    if ">" in tokens[:-1]:
+        raise InvalidName(f"topic {pattern!r}: '>' stands for the rest, so it must come last")
+    for token in tokens:
+        if token in _FOREIGN:
+            raise InvalidName(
+                f"topic {pattern!r}: the wildcard for {token!r} is {_FOREIGN[token]!r}"
+            )
+    return pattern
+
+
+def check_queue(queue: str) -> str:
+    """Return a queue group's name if it can be used.
+
+    Raises:
+        InvalidName: it cannot.
+    """
+    if "*" in queue or ">" in queue:
+        raise InvalidName(f"queue {queue!r}: a queue's name has no wildcards")
+    _tokens("queue", queue)
+    return queue
+
+
+def topic_matches(pattern: str, topic: str) -> bool:
+    """Whether a subscription to `pattern` receives what is published on `topic`."""
+    wanted, given = pattern.split("."), topic.split(".")
+    if wanted[-1] == ">":
+        wanted = wanted[:-1]
+        if len(given) <= len(wanted):
+            return False
+        given = given[: len(wanted)]
+    if len(wanted) != len(given):
+        return False
+    return all(token in ("*", given[place]) for place, token in enumerate(wanted))
+
+
+def _tokens(kind: str, name: str) -> list[str]:
+    if not name:
+        raise InvalidName(f"{kind} {name!r}: it is empty")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidName(f"{kind} {name!r}: it is not valid Unicode text") from None
+    if _UNSAFE.search(name):
+        raise InvalidName(f"{kind} {name!r}: blanks and control characters are not allowed")
+    tokens = name.split(".")
+    if "" in tokens:
+        raise InvalidName(f"{kind} {name!r}: it has an empty token")
+    if size > _MOST_BYTES or len(tokens) > _MOST_TOKENS:
+        raise InvalidName(
+            f"{kind} {name[:40]!r}...: more than {_MOST_BYTES} bytes or {_MOST_TOKENS} tokens"
+        )
+    return tokens

@@ -1,0 +1,69 @@
+"""What a registry promises: who is there, and to be told when that changes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+
+from micro.registry.record import ServiceRecord
+
+__all__ = ["Registration", "Registry", "Watch"]
+
+Registration = AbstractAsyncContextManager[None]
+"""A node's stay in the registry: it is there inside the `async with` block, and gone after it."""
+
+Watch = AbstractAsyncContextManager[AsyncIterator[tuple[ServiceRecord, ...]]]
+"""An open watch: an iterator of whole sets, inside the `async with` block."""
+
+
+class Registry(ABC):
+    """Keeps records of services; they may be stale by a moment, never by more than their TTL."""
+
+    @abstractmethod
+    def register(self, record: ServiceRecord, *, ttl: float, interval: float) -> Registration:
+        """Make the record's nodes known, for as long as the block lasts.
+
+        Entering returns when others can see the nodes. Inside the block the record is announced
+        again every `interval` seconds and whenever a lost connection is restored; leaving it takes
+        the nodes back.
+
+        Args:
+            record: The service with this process's nodes.
+            ttl: Seconds after which others forget a node that was not announced again.
+            interval: Seconds between announcements; less than `ttl`.
+
+        Raises:
+            InvalidName: the service's name cannot be used.
+            ConnectionLost: there is no connection.
+        """
+
+    @abstractmethod
+    async def get_service(self, name: str) -> tuple[ServiceRecord, ...]:
+        """Ask who serves `name`: a record for each version, merged by node id.
+
+        Empty when nobody answers; always back within a bound.
+
+        Raises:
+            ConnectionLost: there is no connection.
+        """
+
+    @abstractmethod
+    async def list_services(self) -> tuple[ServiceRecord, ...]:
+        """Ask for all services, sorted by name and version; always back within a bound.
+
+        Raises:
+            ConnectionLost: there is no connection.
+        """
+
+    @abstractmethod
+    def watch(self, name: str) -> Watch:
+        """Follow one service.
+
+        The iterator gives the whole present set first, empty if nobody is there, and then the
+        whole set each time it changes: a node that joins, leaves, changes or outlives its TTL. A
+        slow reader sees the newest set, not each one on the way. It survives a lost connection.
+
+        Args:
+            name: The service's name.
+        """

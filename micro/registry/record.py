@@ -1,0 +1,70 @@
+"""What a registry knows of a service: go-micro's records (go-micro `registry/registry.go`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+__all__ = ["EndpointRecord", "Node", "ServiceRecord", "ValueRecord", "merge_records"]
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One running instance.
+
+    Attributes:
+        id: Unique among the service's nodes: `<service>-<server id>`.
+        address: Where its listener can be dialled; opaque to all but the transport.
+        metadata: Text to text; `protocol`, `transport` and the like tell how to speak to it.
+    """
+
+    id: str
+    address: str
+    metadata: Mapping[str, str] = field(default=_NOTHING, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueRecord:
+    """The shape of a request or response, as a tree at most three levels deep."""
+
+    name: str
+    type: str
+    values: tuple[ValueRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointRecord:
+    """One endpoint; metadata `stream=true` marks a stream, `subscriber=true` a subscriber."""
+
+    name: str
+    request: ValueRecord | None = None
+    response: ValueRecord | None = None
+    metadata: Mapping[str, str] = field(default=_NOTHING, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRecord:
+    """One version of a service and the nodes that run it."""
+
+    name: str
+    version: str
+    metadata: Mapping[str, str] = field(default=_NOTHING, hash=False)
+    endpoints: tuple[EndpointRecord, ...] = ()
+    nodes: tuple[Node, ...] = ()
+
+
+def merge_records(records: Iterable[ServiceRecord]) -> tuple[ServiceRecord, ...]:
+    """Merge by name, version and node id, the later node winning; sorted by name and version."""
+    services: dict[tuple[str, str], ServiceRecord] = {}
+    nodes: dict[tuple[str, str], dict[str, Node]] = {}
+    for record in records:
+        key = (record.name, record.version)
+        services[key] = record
+        nodes.setdefault(key, {}).update((node.id, node) for node in record.nodes)
+    return tuple(
+        replace(services[key], nodes=tuple(sorted(nodes[key].values(), key=lambda n: n.id)))
+        for key in sorted(services)
+    )

@@ -1,0 +1,101 @@
+"""A scope owns tasks: it ends when they have ended, and takes them with it when it is left.
+
+This is the only module that creates tasks (a test looks). A task runs in the context that was
+current when the scope was opened, not in that of whoever asked for it: otherwise the first
+caller's deadline and trace would live on in a background task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from contextvars import copy_context
+from typing import Any
+
+__all__ = ["Scope", "open_scope"]
+
+
+class Scope:
+    """Tasks with one owner. Open it with `open_scope`."""
+
+    __slots__ = ("_context", "_failed", "_loop", "_tasks")
+
+    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+        self._context = copy_context()
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(
+        self, work: Coroutine[Any, Any, Any], *, name: str | None = None
+    ) -> asyncio.Task[Any]:
+        """Start a task; its error, should it end in one, ends the scope."""
+        task: asyncio.Task[Any] = self._loop.create_task(
+            work, name=name, context=self._context.copy()
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Start a short task, as `start` does, without a name: for what runs once a message."""
+        task = asyncio.Task(work, loop=self._loop, context=self._context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def cancel(self) -> None:
+        """Cancel every task that runs now."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def settle(self, timeout: float | None = None) -> bool:
+        """Wait until no task runs, at most `timeout` seconds; whether none does."""
+        loop = self._loop
+        end = None if timeout is None else loop.time() + timeout
+        while self._tasks:
+            left = None if end is None else end - loop.time()
+            if left is not None and left <= 0:
+                return False
+            await asyncio.wait(self._tasks, timeout=left)
+        return True
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
+
+
+@asynccontextmanager
+async def open_scope() -> AsyncIterator[Scope]:
+    """Open a scope; leaving it cancels what still runs and waits until it has ended.
+
+    The first error of a task cancels the block and is raised from it, bare.
+    """
+    owner = asyncio.current_task()
+    assert owner is not None, "a scope is opened in a task"
+    errors: list[BaseException] = []
+    inside = True
+
+    def failed(error: BaseException) -> None:
+        errors.append(error)
+        if inside and len(errors) == 1:
+            owner.cancel()
+
+    scope = Scope(failed)
+    try:
+        yield scope
+    except asyncio.CancelledError:
+        # Ours only when a task failed and nobody else asked for the cancellation as well.
+        if not errors or owner.uncancel() > 0:
+            raise
+    finally:
+        inside = False
+        scope.cancel()
+        await scope.settle()
+    if errors:
+        raise errors[0]

@@ -1,0 +1,1 @@
+"""The NATS plugin: transport, broker and registry over one connection."""
