@@ -1,0 +1,282 @@
+"""What a function's annotations say: its request, its response, and how it wants to be called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Mapping,
+)
+from dataclasses import dataclass
+from enum import StrEnum
+from types import FunctionType, MethodType, NoneType, UnionType
+from typing import Annotated, Any, Never, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import get_type_hints as read_annotations
+
+from micro.context import Context
+from micro.errors import HandlerError
+
+__all__ = ["Bind", "Kind", "Signature", "read_signature", "where"]
+
+Bind = Callable[[Any, Context], Any]
+"""Calls a function with a request and a context, leaving out what it does not take."""
+
+_ASYNC_ITERATORS = (AsyncIterator, AsyncIterable, AsyncGenerator)
+_ASYNC_RESULTS = (Awaitable, Coroutine)
+_Parameter = inspect.Parameter
+
+
+class Kind(StrEnum):
+    """Whether one value or many go each way."""
+
+    UNARY = "unary"
+    SERVER_STREAM = "server_stream"
+    CLIENT_STREAM = "client_stream"
+    BIDIRECTIONAL = "bidirectional"
+
+    @property
+    def streams_requests(self) -> bool:
+        """Whether the handler is given an async iterator of requests."""
+        return self in (Kind.CLIENT_STREAM, Kind.BIDIRECTIONAL)
+
+    @property
+    def streams_responses(self) -> bool:
+        """Whether the handler is an async generator of responses."""
+        return self in (Kind.SERVER_STREAM, Kind.BIDIRECTIONAL)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether many values go at least one way."""
+        return self is not Kind.UNARY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """What was read from a function; see `micro.endpoint.Endpoint` for the meaning of each."""
+
+    kind: Kind
+    request_type: Any
+    response_type: Any
+    takes_request: bool
+    wants_context: bool
+    blocking: bool
+    bind: Bind
+
+
+def read_signature(
+    function: Callable[..., Any], localns: Mapping[str, Any] | None = None
+) -> Signature:
+    """Read a handler's annotations.
+
+    Args:
+        function: A function, or a method bound to its object.
+        localns: Names to resolve postponed annotations with, beside the function's globals.
+
+    Raises:
+        HandlerError: the function cannot be served; the text says where it is and what to write.
+    """
+    flavour = _flavour(function)
+    types = _annotations(function, localns)
+    request, context = _parameters(function, types)
+    item = None if request is None else _item_type(function, types[request.name], "request")
+    given = NoneType if request is None else types[request.name]
+    if flavour == "plain" and item is not None:
+        raise _refused(function, "a stream of requests needs 'async def', not 'def'")
+    if flavour == "generator":
+        response = _yielded_type(function, types)
+    else:
+        response = _returned_type(function, types, flavour)
+    return Signature(
+        kind=_kind(item is not None, flavour == "generator"),
+        request_type=given if item is None else item[0],
+        response_type=response,
+        takes_request=request is not None,
+        wants_context=context is not None,
+        blocking=flavour == "plain",
+        bind=_bind(function, request, context),
+    )
+
+
+def where(function: Callable[..., Any]) -> str:
+    """A function's name, file and line, for the texts of errors."""
+    plain = inspect.unwrap(getattr(function, "__func__", function))
+    code = getattr(plain, "__code__", None)
+    name = getattr(plain, "__qualname__", repr(plain))
+    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
+
+
+def _flavour(function: Callable[..., Any]) -> str:
+    if not isinstance(function, FunctionType | MethodType):
+        raise _refused(function, "it is not a function or method written in Python")
+    # A plain wrapper made with functools.wraps hands on what it wraps: an awaitable, mostly.
+    for candidate in (function, inspect.unwrap(function)):
+        if inspect.isasyncgenfunction(candidate):
+            return "generator"
+        if inspect.iscoroutinefunction(candidate):
+            return "coroutine"
+        if inspect.isgeneratorfunction(candidate):
+            raise _refused(
+                function, "a stream is an async generator: write 'async def', '-> AsyncIterator[T]'"
+            )
+    return "plain"
+
+
+def _annotations(function: Callable[..., Any], localns: Mapping[str, Any] | None) -> dict[str, Any]:
+    plain = getattr(function, "__func__", function)
+    try:
+        return read_annotations(plain, localns=dict(localns or {}), include_extras=True)
+    except NameError as error:
+        raise _refused(
+            function,
+            f"the name {error.name!r} in its annotations is not defined; define it before the "
+            "function, and import it outside 'if TYPE_CHECKING:'",
+        ) from error
+    except (AttributeError, SyntaxError, TypeError) as error:
+        raise _refused(function, f"its annotations cannot be evaluated: {error}") from error
+
+
+def _parameters(
+    function: Callable[..., Any], types: Mapping[str, Any]
+) -> tuple[_Parameter | None, _Parameter | None]:
+    """The parameters for the request and for the context."""
+    request = context = None
+    for parameter in inspect.signature(function).parameters.values():
+        name = parameter.name
+        if parameter.kind in (_Parameter.VAR_POSITIONAL, _Parameter.VAR_KEYWORD):
+            raise _refused(function, f"'{parameter}' is not filled in by anything; leave it out")
+        if name not in types:
+            raise _refused(function, _unannotated(name))
+        if _is_context(types[name]):
+            if context is not None:
+                raise _refused(function, f"{context.name!r} and {name!r} are both a Context")
+            context = parameter
+            continue
+        if request is not None:
+            raise _refused(
+                function,
+                f"{name!r} is one parameter too many beside {request.name!r}; a handler takes one "
+                "request and at most one Context, so put the values into one model",
+            )
+        if parameter.default is not _Parameter.empty:
+            raise _refused(
+                function,
+                f"{name!r} has a default that would never be used; give defaults to the fields "
+                "of the request's model",
+            )
+        request = parameter
+    return request, context
+
+
+def _unannotated(name: str) -> str:
+    if name == "self":
+        return "it is a method without its object; hand over a bound method, or the whole class"
+    return f"{name!r} has no annotation; write its type, as in '{name}: Award' or '{name}: Context'"
+
+
+def _item_type(function: Callable[..., Any], type_: Any, what: str) -> tuple[Any] | None:
+    """The type of a stream's items, in a tuple since it may be `None`'s; `None`: not a stream."""
+    bare = _bare(type_)
+    origin = get_origin(bare) or bare
+    if origin not in _ASYNC_ITERATORS:
+        return None
+    arguments = get_args(bare)
+    if not arguments or isinstance(arguments[0], TypeVar):
+        raise _refused(
+            function, f"the {what}'s {origin.__name__} does not say of what; write AsyncIterator[T]"
+        )
+    return (arguments[0],)
+
+
+def _yielded_type(function: Callable[..., Any], types: Mapping[str, Any]) -> Any:
+    item = _item_type(function, types.get("return", NoneType), "return type")
+    if item is None:
+        raise _refused(
+            function, "an async generator says what it yields: annotate '-> AsyncIterator[T]'"
+        )
+    return item[0]
+
+
+def _returned_type(function: Callable[..., Any], types: Mapping[str, Any], flavour: str) -> Any:
+    type_ = types.get("return", NoneType)
+    bare = _bare(type_)
+    origin = get_origin(bare) or bare
+    if origin in _ASYNC_ITERATORS:
+        raise _refused(
+            function,
+            f"it returns an {origin.__name__} but has no 'yield'; to stream, write 'async def' "
+            "and 'yield' each item, or 'async for item in other: yield item'",
+        )
+    if flavour == "plain" and origin in _ASYNC_RESULTS:
+        raise _refused(function, "it returns something to await; write 'async def'")
+    if origin in (Generator, *_ASYNC_RESULTS):
+        raise _refused(function, f"a {origin.__name__} cannot be sent; return a value")
+    return NoneType if bare in (Never, NoReturn) else type_
+
+
+def _kind(requests: bool, responses: bool) -> Kind:
+    if requests:
+        return Kind.BIDIRECTIONAL if responses else Kind.CLIENT_STREAM
+    return Kind.SERVER_STREAM if responses else Kind.UNARY
+
+
+def _is_context(type_: Any) -> bool:
+    bare = _bare(type_)
+    if get_origin(bare) in (Union, UnionType):
+        choices = [_bare(choice) for choice in get_args(bare)]
+        return len(choices) == 2 and Context in choices and NoneType in choices
+    return bare is Context
+
+
+def _bare(type_: Any) -> Any:
+    """A type without `Annotated` and without the names that a `type` statement gave it."""
+    while True:
+        if get_origin(type_) is Annotated:
+            type_ = get_args(type_)[0]
+        elif type(type_).__name__ == "TypeAliasType":
+            type_ = type_.__value__
+        else:
+            return type_
+
+
+def _bind(
+    function: Callable[..., Any], request: _Parameter | None, context: _Parameter | None
+) -> Bind:
+    places = [p for p in (request, context) if p is not None]
+    if any(place.kind is _Parameter.KEYWORD_ONLY for place in places):
+        return _bind_by_name(function, request, context)
+    if request is None:
+        return (lambda _r, _c: function()) if context is None else (lambda _r, c: function(c))
+    if context is None:
+        return lambda r, _c: function(r)
+    if next(iter(inspect.signature(function).parameters)) == context.name:
+        return lambda r, c: function(c, r)
+    return function
+
+
+def _bind_by_name(
+    function: Callable[..., Any], request: _Parameter | None, context: _Parameter | None
+) -> Bind:
+    """The rare case of keyword-only parameters, at the cost of a dictionary for each call."""
+    positions: list[int] = []
+    names: dict[str, int] = {}
+    for index, place in enumerate((request, context)):
+        if place is not None and place.kind is _Parameter.KEYWORD_ONLY:
+            names[place.name] = index
+        elif place is not None:
+            positions.append(index)
+
+    def call(*given: Any) -> Any:
+        named = {name: given[index] for name, index in names.items()}
+        return function(*[given[index] for index in positions], **named)
+
+    return call
+
+
+def _refused(function: Callable[..., Any], problem: str) -> HandlerError:
+    return HandlerError(f"{where(function)}: {problem}")
