@@ -1,0 +1,183 @@
+"""The in-memory broker: the reference for others, and what tests run on.
+
+A message is routed when it is published, so a later subscription does not see it, and is pushed on
+a later turn of the event loop, as with a server in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Iterator
+from contextvars import copy_context
+
+from micro.broker.contract import Broker, Deliver, Delivery, Subscription
+from micro.errors import ConnectionLost, PayloadTooLarge
+from micro.message import Message
+from micro.names import check_pattern, check_queue, check_topic, topic_matches
+
+__all__ = ["MemoryBroker"]
+
+
+class MemoryBroker(Broker):
+    """One network in this process: its publishers reach its subscriptions, and no others.
+
+    It loses nothing: a publisher that finds `max_pending` messages undelivered waits for a turn of the
+    loop, which delivers them.
+
+    Args:
+        max_payload: The most bytes of one message, headers and body together.
+        max_pending: How many messages may wait to be delivered to one subscription.
+    """
+
+    def __init__(self, *, max_payload: int = 1024 * 1024, max_pending: int = 65_536) -> None:
+        self.max_payload = max_payload
+        self.max_pending = max_pending
+        # Deliveries run in this context, not in the publisher's.
+        self._context = copy_context()
+        self._plain: dict[str, dict[_Subscription, None]] = {}
+        self._wild: dict[_Subscription, None] = {}
+        self._closed = False
+
+    async def publish(self, topic: str, message: Message) -> None:
+        """Route a message to its subscriptions; see `Broker.publish`."""
+        check_topic(topic)
+        self._check_open()
+        size = len(message.body) + sum(len(n) + len(v) for n, v in message.headers.items())
+        if size > self.max_payload:
+            raise PayloadTooLarge(f"a message of {size} bytes; the limit is {self.max_payload}")
+        targets = self._route(topic)
+        for target in targets:
+            target.push(topic, message)
+        if any(target.is_full for target in targets):
+            await asyncio.sleep(0)  # one turn delivers all that waits
+
+    async def subscribe(
+        self, topic: str, deliver: Deliver, *, queue: str | None = None
+    ) -> Subscription:
+        """Subscribe; see `Broker.subscribe`."""
+        check_pattern(topic)
+        if queue is not None:
+            check_queue(queue)
+        self._check_open()
+        subscription = _Subscription(self, topic, deliver, queue)
+        self._home(topic)[subscription] = None
+        return subscription
+
+    async def flush(self) -> None:
+        """Return at once: what was published has been routed."""
+        self._check_open()
+
+    def close(self) -> None:
+        """End every subscription, as when a server goes away for good."""
+        self._closed = True
+        for subscription in (*self._wild, *(s for home in self._plain.values() for s in home)):
+            subscription.stop()
+
+    def _route(self, topic: str) -> list[_Subscription]:
+        targets: list[_Subscription] = []
+        queues: dict[str, list[_Subscription]] = {}
+        for subscription in self._matching(topic):
+            if subscription.queue is None:
+                targets.append(subscription)
+            else:
+                queues.setdefault(subscription.queue, []).append(subscription)
+        targets.extend(random.choice(members) for members in queues.values())
+        return targets
+
+    def _matching(self, topic: str) -> Iterator[_Subscription]:
+        yield from self._plain.get(topic, ())
+        for subscription in self._wild:
+            if topic_matches(subscription.pattern, topic):
+                yield subscription
+
+    def _home(self, pattern: str) -> dict[_Subscription, None]:
+        tokens = pattern.split(".")
+        if "*" in tokens or ">" in tokens:
+            return self._wild
+        return self._plain.setdefault(pattern, {})
+
+    def _leave(self, subscription: _Subscription) -> None:
+        home = self._home(subscription.pattern)
+        home.pop(subscription, None)
+        if not home:
+            self._plain.pop(subscription.pattern, None)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConnectionLost("the in-memory network was closed")
+
+
+class _Delivery(Delivery):
+    __slots__ = ("_message", "_topic")
+
+    def __init__(self, topic: str, message: Message) -> None:
+        self._topic = topic
+        self._message = message
+
+    @property
+    def topic(self) -> str:
+        return self._topic
+
+    @property
+    def message(self) -> Message:
+        return self._message
+
+    async def ack(self) -> None:
+        """Nothing is kept that could be delivered again."""
+
+    async def nack(self) -> None:
+        """Nothing is kept that could be delivered again."""
+
+
+class _Subscription(Subscription):
+    __slots__ = ("_broker", "_deliver", "_pending", "pattern", "queue")
+
+    def __init__(
+        self, broker: MemoryBroker, pattern: str, deliver: Deliver, queue: str | None
+    ) -> None:
+        self._broker = broker
+        self._deliver = deliver
+        self._pending: deque[_Delivery] = deque()
+        self.pattern = pattern
+        self.queue = queue
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a publisher ought to wait."""
+        return len(self._pending) >= self._broker.max_pending
+
+    def push(self, topic: str, message: Message) -> None:
+        """Deliver on a later turn of the loop."""
+        if not self._pending:
+            self._soon_flush()
+        # Every subscription has headers of its own, as it would when they came over a wire.
+        self._pending.append(_Delivery(topic, Message(dict(message.headers), message.body)))
+
+    def stop(self) -> None:
+        """Leave the broker and drop what waits."""
+        self._broker._leave(self)
+        self._pending.clear()
+
+    async def drain(self) -> None:
+        self._broker._leave(self)
+        self._flush()
+
+    async def aclose(self) -> None:
+        self.stop()
+
+    def _flush(self) -> None:
+        pending = self._pending
+        try:
+            # What a delivery publishes goes round the loop once more, for the sake of others.
+            for _ in range(len(pending)):
+                if not pending:
+                    return
+                self._deliver(pending.popleft())
+        finally:
+            if pending:
+                self._soon_flush()
+
+    def _soon_flush(self) -> None:
+        asyncio.get_running_loop().call_soon(self._flush, context=self._broker._context)

@@ -1,0 +1,188 @@
+"""The in-memory registry: the reference for others, and what tests run on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from micro.errors import ConfigError, ConnectionLost
+from micro.names import check_service
+from micro.registry.contract import Registration, Registry, Watch
+from micro.registry.record import ServiceRecord, merge_records
+
+__all__ = ["MemoryRegistry"]
+
+
+class MemoryRegistry(Registry):
+    """One network in this process: everyone who is given this registry sees the same services.
+
+    A registration renews itself by a timer of the event loop it was made on; when that loop is gone
+    or stands still for longer than the TTL, its nodes are forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, dict[_Entry, None]] = {}
+        self._watches: dict[str, set[_Watch]] = {}
+        self._closed = False
+
+    def register(self, record: ServiceRecord, *, ttl: float, interval: float) -> Registration:
+        """Make nodes known inside the block; see `Registry.register`.
+
+        Raises:
+            ConfigError: not 0 < interval < ttl.
+        """
+        check_service(record.name)
+        if not 0 < interval < ttl:
+            raise ConfigError(f"interval must be in 0 < interval < ttl={ttl!r}, got {interval!r}")
+        return self._registered(record, ttl, interval)
+
+    async def get_service(self, name: str) -> tuple[ServiceRecord, ...]:
+        """Look a service up; see `Registry.get_service`."""
+        self._check_open()
+        return self._current(name)
+
+    async def list_services(self) -> tuple[ServiceRecord, ...]:
+        """Look all services up; see `Registry.list_services`."""
+        self._check_open()
+        return merge_records(e.record for entries in self._entries.values() for e in entries)
+
+    def watch(self, name: str) -> Watch:
+        """Follow a service; see `Registry.watch`. The iterator ends when the network is closed."""
+        return self._watched(name)
+
+    def silence(self) -> None:
+        """Stop all renewals, as if every owner had vanished without a goodbye; for tests of TTL."""
+        for entries in self._entries.values():
+            for entry in entries:
+                entry.silence()
+
+    def close(self) -> None:
+        """Forget everything and end the watches, as when a server goes away for good."""
+        self._closed = True
+        for entries in self._entries.values():
+            for entry in entries:
+                entry.stop()
+        self._entries.clear()
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.close()
+
+    @asynccontextmanager
+    async def _registered(
+        self, record: ServiceRecord, ttl: float, interval: float
+    ) -> AsyncIterator[None]:
+        self._check_open()
+        entry = _Entry(self, record, ttl, interval)
+        self._entries.setdefault(record.name, {})[entry] = None
+        self._changed(record.name)
+        try:
+            yield
+        finally:
+            entry.stop()
+            self._remove(entry)
+
+    @asynccontextmanager
+    async def _watched(self, name: str) -> AsyncIterator[AsyncIterator[tuple[ServiceRecord, ...]]]:
+        self._check_open()
+        watch = _Watch(self._current(name))
+        with self._listed(name, watch):
+            yield watch
+
+    @contextmanager
+    def _listed(self, name: str, watch: _Watch) -> Iterator[None]:
+        watches = self._watches.setdefault(name, set())
+        watches.add(watch)
+        try:
+            yield
+        finally:
+            watches.discard(watch)
+            watch.close()
+            if not watches:
+                self._watches.pop(name, None)
+
+    def _remove(self, entry: _Entry) -> None:
+        name = entry.record.name
+        entries = self._entries.get(name, {})
+        if entry in entries:
+            del entries[entry]
+            if not entries:
+                del self._entries[name]
+            self._changed(name)
+
+    def _current(self, name: str) -> tuple[ServiceRecord, ...]:
+        return merge_records(entry.record for entry in self._entries.get(name, ()))
+
+    def _changed(self, name: str) -> None:
+        if watches := self._watches.get(name):
+            current = self._current(name)
+            for watch in watches:
+                watch.change(current)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConnectionLost("the in-memory network was closed")
+
+
+class _Entry:
+    """One registration: renewed each `interval`, removed when it was not for `ttl` seconds."""
+
+    def __init__(
+        self, registry: MemoryRegistry, record: ServiceRecord, ttl: float, interval: float
+    ) -> None:
+        self.record = record
+        self._registry = registry
+        self._ttl = ttl
+        self._interval = interval
+        self._renewed = time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._renewal = self._loop.call_later(interval, self._renew)
+        self._expiry = self._loop.call_later(ttl, self._expire)
+
+    def silence(self) -> None:
+        self._renewal.cancel()
+
+    def stop(self) -> None:
+        self._renewal.cancel()
+        self._expiry.cancel()
+
+    def _renew(self) -> None:
+        # A loop that stood still runs this before `_expire`, which was due later: no false expiry.
+        self._renewed = time.monotonic()
+        self._renewal = self._loop.call_later(self._interval, self._renew)
+
+    def _expire(self) -> None:
+        left = self._renewed + self._ttl - time.monotonic()
+        if left > 0:
+            self._expiry = self._loop.call_later(left, self._expire)
+        else:
+            self.stop()
+            self._registry._remove(self)
+
+
+class _Watch(AsyncIterator[tuple[ServiceRecord, ...]]):
+    """Holds the newest set only: a slow reader skips the sets in between."""
+
+    def __init__(self, current: tuple[ServiceRecord, ...]) -> None:
+        self._newest = current
+        self._given: tuple[ServiceRecord, ...] | None = None
+        self._closed = False
+        self._wake = asyncio.Event()
+
+    def change(self, current: tuple[ServiceRecord, ...]) -> None:
+        self._newest = current
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+
+    async def __anext__(self) -> tuple[ServiceRecord, ...]:
+        while not self._closed:
+            self._wake.clear()
+            if self._newest != self._given:
+                self._given = self._newest
+                return self._newest
+            await self._wake.wait()
+        raise StopAsyncIteration
