@@ -1,5 +1,20 @@
 """Codecs: values to bytes and back, chosen by content type on both ends."""
 
+from micro.codec.choice import CodecSet, default_codecs
 from micro.codec.contract import Codec, Decoder, Encoder
+from micro.codec.json import JsonCodec
+from micro.codec.msgpack import MsgpackCodec
+from micro.codec.raw import BytesCodec, Raw, TextCodec
 
-__all__ = ["Codec", "Decoder", "Encoder"]
+__all__ = [
+    "BytesCodec",
+    "Codec",
+    "CodecSet",
+    "Decoder",
+    "Encoder",
+    "JsonCodec",
+    "MsgpackCodec",
+    "Raw",
+    "TextCodec",
+    "default_codecs",
+]

@@ -1,0 +1,135 @@
+"""JSON, as go-micro peers write and read it, checked by pydantic."""
+
+from __future__ import annotations
+
+from types import NoneType
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from micro.codec._types import TypeModel, unreadable, unwritable
+from micro.codec.contract import Codec, Decoder, Encoder
+from micro.errors import CodecError
+
+__all__ = ["JsonCodec"]
+
+_MOST_NULLS = 100
+_EMPTY: dict[str, Any] = {
+    "bytes_type": "",
+    "dict_type": {},
+    "frozen_set_type": [],
+    "list_type": [],
+    "mapping_type": {},
+    "set_type": [],
+    "tuple_type": [],
+}
+
+
+class JsonCodec(Codec):
+    r"""`application/json`: one JSON value and a line feed, never an empty body.
+
+    Any type that pydantic knows. Fields are written by alias and read by alias or name; numbers
+    may come as strings; bytes are standard base64, as Go's are (in a pydantic model, its own
+    configuration decides). Go's `null` for a nil slice, map or byte slice is read as an empty one
+    where the type does not allow `None`. An absent value is written as `{}`; an empty body is read
+    as `None` where the type allows it.
+    """
+
+    @property
+    def content_type(self) -> str:  # noqa: D102 - the contract says it
+        return "application/json"
+
+    def encoder(self, type_: Any) -> Encoder:
+        """A function that writes values of a type; `Any` and `object` go by the value."""
+        if type_ is NoneType:
+            return _write_nothing
+        model = TypeModel(type_)
+        write, cls, allows_none = model.serializer.to_json, model.cls, model.allows_none
+
+        def encode(value: Any) -> bytes:
+            try:
+                if isinstance(value, cls):
+                    return write(value, by_alias=True) + b"\n"
+                # A wrong value is an error; pydantic by itself writes it, and a warning. The
+                # check costs a microsecond, which values of the very class are spared.
+                if value is None and not allows_none:
+                    raise CodecError(f"cannot write None as {model.name}")
+                return write(value, by_alias=True, warnings="error") + b"\n"
+            # A model's own serializers are the user's code: they may raise anything.
+            except Exception as error:
+                raise unwritable(model.name, error) from error
+
+        return encode
+
+    def decoder(self, type_: Any) -> Decoder:
+        """A function that reads values of a type; of `None`'s, it accepts whatever comes."""
+        if type_ is NoneType:
+            return _read_nothing
+        model = TypeModel(type_)
+        read = model.validator.validate_json
+
+        def decode(data: bytes) -> Any:
+            try:
+                return read(data, by_alias=True, by_name=True)
+            except ValidationError as error:
+                return _read_again(model, data, error)
+            # A model's own validators are the user's code: they may raise anything.
+            except Exception as error:
+                raise unreadable(model.name, error) from error
+
+        return decode
+
+
+def _write_nothing(_value: Any) -> bytes:
+    return b"{}\n"
+
+
+def _read_nothing(_data: bytes) -> None:
+    return None
+
+
+def _read_again(model: TypeModel, data: bytes, error: ValidationError) -> Any:
+    """What a body means to Go, if it means something; raises a CodecError if not."""
+    if model.allows_none and not data.strip():
+        return None
+    try:
+        filled = _fill_nulls(data, error)
+        if filled is not None:
+            return model.validator.validate_json(filled, by_alias=True, by_name=True)
+    except Exception as another:
+        raise unreadable(model.name, another) from error
+    raise unreadable(model.name, error) from error
+
+
+def _fill_nulls(data: bytes, error: ValidationError) -> bytes | None:
+    """The body with empty values for the nulls that were refused; `None` if there were none."""
+    if error.error_count() > _MOST_NULLS:
+        return None
+    holes = [
+        (line["loc"], _EMPTY[line["type"]])
+        for line in error.errors(include_url=False, include_context=False)
+        if line["type"] in _EMPTY and line["input"] is None
+    ]
+    if not holes:
+        return None
+    root = [from_json(data)]
+    for path, empty in holes:
+        _put(root, (0, *path), empty)
+    return to_json(root[0])
+
+
+def _put(place: Any, path: tuple[str | int, ...], value: Any) -> None:
+    """Fill one place; a path through a union names its branches too and leads nowhere."""
+    for step in path[:-1]:
+        if not _has(place, step):
+            return
+        place = place[step]
+    if _has(place, path[-1]) and place[path[-1]] is None:
+        place[path[-1]] = value
+
+
+def _has(place: Any, step: str | int) -> bool:
+    if isinstance(place, list):
+        return isinstance(step, int) and 0 <= step < len(place)
+    return isinstance(place, dict) and step in place
