@@ -1,0 +1,200 @@
+"""Plugins: found by name among the installed entry points, opened once, and shared by the parts.
+
+An entry point in the group `micro.plugins` has the name that a flag says and names an OpenBackend.
+Nothing of a plugin is imported before it is named.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Self, TypeVar
+
+from micro.backend import Backend, BackendOptions, ConnectionEvent, OpenBackend
+from micro.broker import Broker
+from micro.errors import PluginError
+from micro.registry import Registry
+from micro.settings import Part, Settings
+from micro.settings_values import nearest
+from micro.transport import Transport
+
+__all__ = ["GROUP", "Backends", "find_plugin", "list_plugins"]
+
+GROUP = "micro.plugins"
+"""The entry-point group that plugins are found in."""
+
+_OURS = ("memory", "nats")
+_NOTHING: Mapping[Part, object] = MappingProxyType({})
+_P = TypeVar("_P")
+
+
+def list_plugins() -> tuple[str, ...]:
+    """The names of all plugins that are installed, sorted."""
+    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+
+
+def find_plugin(name: str) -> OpenBackend:
+    """Load a plugin.
+
+    Args:
+        name: An entry point's name, or a dotted path `package.module:attribute`.
+
+    Raises:
+        PluginError: it is unknown, cannot be imported, or two packages claim its name.
+    """
+    entries = {entry.value: entry for entry in entry_points(group=GROUP, name=name)}
+    if len(entries) > 1:
+        owners = " and ".join(sorted(_owner(entry) for entry in entries.values()))
+        raise PluginError(f"plugin {name!r} is offered by {owners}: uninstall all but one")
+    if entries:
+        (path,) = entries
+    elif ":" in name:
+        path = name
+    else:
+        raise PluginError(_unknown(name))
+    return _load(name, path)
+
+
+class Backends:
+    """The open plugins of one process or service: each is opened once and shared by its parts.
+
+    Leaving the block closes what was opened here, in the task that entered it; what was given
+    ready-made stays open.
+
+    Args:
+        name: What connections are called on their servers.
+        settings: Which plugin serves each part, where, and how.
+        on_event: Called on the event loop with each ConnectionEvent of a plugin opened here.
+        given: For a part, itself or a Backend that offers it, in place of the plugin in the
+            settings.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        settings: Settings,
+        on_event: Callable[[ConnectionEvent], None] | None = None,
+        given: Mapping[Part, Transport | Broker | Registry | Backend] | None = None,
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._on_event = on_event
+        self._given: Mapping[Part, object] = given or _NOTHING
+        self._stack = AsyncExitStack()
+        # The driver's options are the same for all uses of one plugin: they need no place here.
+        self._open: dict[tuple[str, tuple[str, ...]], Backend] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._open.clear()
+        await self._stack.aclose()
+
+    async def transport(self) -> Transport:
+        """The transport, opening its plugin if nobody did; see `broker` and `registry`, too.
+
+        Raises:
+            ConfigError: an address or a driver's option cannot be used.
+            PluginError: the plugin is unknown or offers no transport.
+            ConnectionLost: no server could be reached in time.
+        """
+        given = self._given.get("transport")
+        if isinstance(given, Transport):
+            return given
+        backend = await self._backend("transport")
+        return self._offered("transport", backend.transport)
+
+    async def broker(self) -> Broker:
+        """The broker; it is opened, and fails, as `transport` does."""
+        given = self._given.get("broker")
+        if isinstance(given, Broker):
+            return given
+        backend = await self._backend("broker")
+        return self._offered("broker", backend.broker)
+
+    async def registry(self) -> Registry:
+        """The registry; it is opened, and fails, as `transport` does."""
+        given = self._given.get("registry")
+        if isinstance(given, Registry):
+            return given
+        backend = await self._backend("registry")
+        return self._offered("registry", backend.registry)
+
+    async def check(self) -> None:
+        """Make a round trip to the server of every backend in use.
+
+        Raises:
+            ConnectionLost: one has no connection, or gave no answer in good time.
+        """
+        ready = [given for given in self._given.values() if isinstance(given, Backend)]
+        for backend in {id(one): one for one in [*ready, *self._open.values()]}.values():
+            await backend.check()
+
+    async def _backend(self, part: Part) -> Backend:
+        given = self._given.get(part)
+        if isinstance(given, Backend):
+            return given
+        if given is not None:
+            raise PluginError(f"{part}: {given!r} is neither a {part} nor a backend")
+        plugin = self._settings.plugin(part)
+        addresses = self._settings.addresses(part)
+        key = (plugin, addresses)
+        if key not in self._open:
+            options = BackendOptions(
+                addresses=addresses,
+                name=self._name,
+                connect_timeout=self._settings.connect_timeout,
+                on_event=self._on_event,
+                driver=self._settings.plugins.get(plugin, {}),
+            )
+            opened = find_plugin(plugin)(options)
+            self._open[key] = await self._stack.enter_async_context(opened)
+        return self._open[key]
+
+    def _offered(self, part: Part, found: _P | None) -> _P:
+        if found is not None:
+            return found
+        if part in self._given:
+            raise PluginError(f"the backend given as {part} offers no {part}")
+        raise PluginError(f"plugin {self._settings.plugin(part)!r} offers no {part}")
+
+
+def _load(name: str, path: str) -> OpenBackend:
+    module, _, attribute = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        raise PluginError(_missing(name, error)) from error
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PluginError(f"plugin {name!r} cannot be loaded from {path!r}: {error}") from error
+    if not callable(found):
+        raise PluginError(f"plugin {name!r}: {path!r} is not a function that opens a backend")
+    return found
+
+
+def _missing(name: str, error: ModuleNotFoundError) -> str:
+    package = (error.name or str(error)).partition(".")[0]
+    if package == "micro_nats":
+        return f"plugin {name!r}: its package {package!r} is missing; reinstall micro-rpc"
+    return f"plugin {name!r} needs the package {package!r}, which is not installed"
+
+
+def _unknown(name: str) -> str:
+    installed = list_plugins()
+    text = f"unknown plugin {name!r}: installed are {', '.join(installed) or 'none'}"
+    if name in _OURS:
+        return f"{text}; {name!r} ships with micro-rpc, so reinstall that"
+    if hint := nearest(name, installed):
+        return f"{text}; did you mean {hint!r}?"
+    return f"{text}; install the package that offers it, or name it by 'package.module:function'"
+
+
+def _owner(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.value
