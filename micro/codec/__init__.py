@@ -1,6 +1,6 @@
 """Codecs: values to bytes and back, chosen by content type on both ends."""
 
-from micro.codec.choice import CodecSet, default_codecs
+from micro.codec.codecs import Codecs, default_codecs
 from micro.codec.contract import Codec, Decoder, Encoder
 from micro.codec.json import JsonCodec
 from micro.codec.msgpack import MsgpackCodec
@@ -9,7 +9,7 @@ from micro.codec.raw import BytesCodec, Raw, TextCodec
 __all__ = [
     "BytesCodec",
     "Codec",
-    "CodecSet",
+    "Codecs",
     "Decoder",
     "Encoder",
     "JsonCodec",

@@ -11,13 +11,13 @@ from micro.codec.msgpack import MsgpackCodec
 from micro.codec.raw import BytesCodec, Raw, TextCodec
 from micro.errors import BadRequest, CodecError
 
-__all__ = ["CodecSet", "default_codecs"]
+__all__ = ["Codecs", "default_codecs"]
 
 _MOST_CACHED = 1024
 _Built = TypeVar("_Built")
 
 
-class CodecSet:
+class Codecs:
     """Codecs by content type, with what they built for each type kept.
 
     Content types are compared without their parameters and without regard to case.
@@ -61,6 +61,8 @@ class CodecSet:
     def encoder_for(self, content_type: str, type_: Any) -> Encoder:
         """What writes values of a type under a content type; `Raw` passes under any, known or not.
 
+        What writes `Any` goes by the class of each value.
+
         Raises:
             BadRequest: with code 415, the content type is not known.
             CodecError: the codec cannot write such values.
@@ -81,10 +83,10 @@ class CodecSet:
         return self._decoders.get(content_type, type_, self._build_decoder)
 
     def _build_encoder(self, content_type: str, type_: Any) -> Encoder:
-        encode = self.get(content_type).encoder(type_)
+        codec = self.get(content_type)
         if type_ is not Any and type_ is not object:
-            return encode
-        return lambda value: value if isinstance(value, Raw) else encode(value)
+            return codec.encoder(type_)
+        return lambda value: self.encoder_for(content_type, type(value))(value)
 
     def _build_decoder(self, content_type: str, type_: Any) -> Decoder:
         return self.get(content_type).decoder(type_)
