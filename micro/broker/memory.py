@@ -23,8 +23,8 @@ __all__ = ["MemoryBroker"]
 class MemoryBroker(Broker):
     """One network in this process: its publishers reach its subscriptions, and no others.
 
-    It loses nothing: a publisher that finds `max_pending` messages undelivered waits for a turn of the
-    loop, which delivers them.
+    It loses nothing: a publisher that finds `max_pending` messages undelivered waits for a turn of
+    the loop, which delivers them.
 
     Args:
         max_payload: The most bytes of one message, headers and body together.
