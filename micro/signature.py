@@ -22,7 +22,7 @@ from typing import get_type_hints as read_annotations
 from micro.context import Context
 from micro.errors import HandlerError
 
-__all__ = ["Bind", "Kind", "Signature", "read_signature", "where"]
+__all__ = ["Bind", "Kind", "Signature", "bare_type", "read_signature", "where"]
 
 Bind = Callable[[Any, Context], Any]
 """Calls a function with a request and a context, leaving out what it does not take."""
@@ -111,6 +111,17 @@ def where(function: Callable[..., Any]) -> str:
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
 
 
+def bare_type(type_: Any) -> Any:
+    """A type without `Annotated` and without the names that a `type` statement gave it."""
+    while True:
+        if get_origin(type_) is Annotated:
+            type_ = get_args(type_)[0]
+        elif type(type_).__name__ == "TypeAliasType":
+            type_ = type_.__value__
+        else:
+            return type_
+
+
 def _flavour(function: Callable[..., Any]) -> str:
     if not isinstance(function, FunctionType | MethodType):
         raise _refused(function, "it is not a function or method written in Python")
@@ -181,7 +192,7 @@ def _unannotated(name: str) -> str:
 
 def _item_type(function: Callable[..., Any], type_: Any, what: str) -> tuple[Any] | None:
     """The type of a stream's items, in a tuple since it may be `None`'s; `None`: not a stream."""
-    bare = _bare(type_)
+    bare = bare_type(type_)
     origin = get_origin(bare) or bare
     if origin not in _ASYNC_ITERATORS:
         return None
@@ -204,7 +215,7 @@ def _yielded_type(function: Callable[..., Any], types: Mapping[str, Any]) -> Any
 
 def _returned_type(function: Callable[..., Any], types: Mapping[str, Any], flavour: str) -> Any:
     type_ = types.get("return", NoneType)
-    bare = _bare(type_)
+    bare = bare_type(type_)
     origin = get_origin(bare) or bare
     if origin in _ASYNC_ITERATORS:
         raise _refused(
@@ -226,22 +237,11 @@ def _kind(requests: bool, responses: bool) -> Kind:
 
 
 def _is_context(type_: Any) -> bool:
-    bare = _bare(type_)
+    bare = bare_type(type_)
     if get_origin(bare) in (Union, UnionType):
-        choices = [_bare(choice) for choice in get_args(bare)]
+        choices = [bare_type(choice) for choice in get_args(bare)]
         return len(choices) == 2 and Context in choices and NoneType in choices
     return bare is Context
-
-
-def _bare(type_: Any) -> Any:
-    """A type without `Annotated` and without the names that a `type` statement gave it."""
-    while True:
-        if get_origin(type_) is Annotated:
-            type_ = get_args(type_)[0]
-        elif type(type_).__name__ == "TypeAliasType":
-            type_ = type_.__value__
-        else:
-            return type_
 
 
 def _bind(

@@ -86,7 +86,14 @@ class Codecs:
         codec = self.get(content_type)
         if type_ is not Any and type_ is not object:
             return codec.encoder(type_)
-        return lambda value: self.encoder_for(content_type, type(value))(value)
+        untyped = codec.encoder(Any)
+
+        def encode(value: Any) -> bytes:
+            kind = type(value)
+            write = untyped if kind is object else self.encoder_for(content_type, kind)
+            return write(value)
+
+        return encode
 
     def _build_decoder(self, content_type: str, type_: Any) -> Decoder:
         return self.get(content_type).decoder(type_)
