@@ -1,0 +1,40 @@
+"""What was passed over, counted and told about once a second at most."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+__all__ = ["Counters"]
+
+log = logging.getLogger("micro.nats")
+
+
+class Counters:
+    """Oddities since the start; anyone may read them.
+
+    Attributes:
+        garbage: Payloads in neither envelope, or records that are none.
+        orphans: Answers to sockets that are gone.
+        replyless: Messages to a listener that named no reply subject.
+        refused: Sockets over the bound.
+        expired: Sockets that were idle for too long.
+    """
+
+    __slots__ = ("_told", "expired", "garbage", "orphans", "refused", "replyless")
+
+    def __init__(self) -> None:
+        self.garbage = 0
+        self.orphans = 0
+        self.replyless = 0
+        self.refused = 0
+        self.expired = 0
+        self._told = -1.0
+
+    def garbage_from(self, subject: str, error: Exception) -> None:
+        """Count a payload that cannot be read."""
+        self.garbage += 1
+        now = time.monotonic()
+        if now - self._told >= 1.0:
+            self._told = now
+            log.warning("dropped a message on %s (%d so far): %s", subject, self.garbage, error)

@@ -1,0 +1,161 @@
+"""Finding a server: the first connection within its bound, later ones without end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from nats.errors import Error as NatsError
+
+from micro.errors import ConfigError, ConnectionLost, MicroError, Unauthorized
+from micro_nats.addresses import ServerAddress, parse_addresses
+from micro_nats.client import HardenedClient
+from micro_nats.options import Settings
+
+__all__ = ["Dialer"]
+
+_AUTHORIZATION = ("authorization", "authentication", "credentials", "revoked", "nkey", "jwt")
+_HINT = "start one with `micro server`, or do without with --transport=memory"
+
+
+class Dialer:
+    """Tries servers in turn, configured ones first.
+
+    Attributes:
+        current: The server of the newest connection.
+    """
+
+    def __init__(self, settings: Settings, client: Callable[[], HardenedClient]) -> None:
+        self._settings = settings
+        self._client = client
+        self._discovered: tuple[ServerAddress, ...] = ()
+        self._last: HardenedClient | None = None
+        self.current = ""
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether there is a server besides the current one."""
+        return any(server.url != self.current for server in self._pool())
+
+    def discover(self, info: Mapping[str, Any]) -> None:
+        """Note the servers that a server knows; not by WebSocket, whose ports these are not."""
+        first = self._settings.servers[0]
+        urls = info.get("connect_urls")
+        if not isinstance(urls, list) or first.scheme in ("ws", "wss"):
+            return
+        try:
+            found = parse_addresses([f"{first.scheme}://{url}" for url in urls])
+        except ConfigError:
+            return
+        self._discovered = tuple(
+            replace(server, user=first.user, password=first.password) for server in found
+        )
+
+    async def first(self, seconds: float) -> HardenedClient:
+        """Connect for the first time.
+
+        Raises:
+            Unauthorized: a server refuses the credentials; it was not tried again.
+            ConfigError: TLS or a file of credentials is not as it should be.
+            ConnectionLost: no server answered within `seconds`; says what was tried.
+        """
+        failures: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(seconds) as bound:
+                while True:
+                    client = await self._round(failures, final=True)
+                    if client is not None:
+                        return client
+                    await asyncio.sleep(random.uniform(0.05, 0.15))
+        except TimeoutError:
+            if not bound.expired():
+                raise
+        tried = "; ".join(f"{url}: {reason}" for url, reason in failures.items())
+        shown = tried or ", ".join(server.url for server in self._settings.servers)
+        raise ConnectionLost(f"no NATS server within {seconds} s ({shown}): {_HINT}")
+
+    async def again(self, failed: Callable[[str], None]) -> HardenedClient:
+        """Connect again, however long it takes.
+
+        Args:
+            failed: Told why, after each round of all servers that failed.
+        """
+        await self.discard()
+        wait = self._settings.reconnect_wait
+        # Many clients lose the same server at once: even the first try is spread.
+        await asyncio.sleep(random.uniform(0, wait))
+        while True:
+            failures: dict[str, str] = {}
+            client = await self._round(failures, final=False)
+            if client is not None:
+                return client
+            failed("; ".join(f"{url}: {reason}" for url, reason in failures.items()))
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(wait * 2, self._settings.reconnect_wait_max)
+
+    async def discard(self) -> None:
+        """Close what is left of the newest connection."""
+        client, self._last = self._last, None
+        if client is not None:
+            await client.shut(at_once=True)
+
+    def _pool(self) -> list[ServerAddress]:
+        configured = list(self._settings.servers)
+        known = {server.url for server in configured}
+        found = [server for server in self._discovered if server.url not in known]
+        if not self._settings.connect.get("dont_randomize"):
+            random.shuffle(configured)
+            random.shuffle(found)
+        # The one that was just lost comes last.
+        return sorted(configured + found, key=lambda server: server.url == self.current)
+
+    async def _round(self, failures: dict[str, str], *, final: bool) -> HardenedClient | None:
+        """Try each server once; with `final`, what another try cannot mend is raised."""
+        hopeless: MicroError | None = None
+        for server in self._pool():
+            client = self._client()
+            failures[server.url] = "no answer"
+            try:
+                await client.open(server.url, await self._arguments(server))
+            except (OSError, EOFError, NatsError, TimeoutError, ValueError, MicroError) as error:
+                failures[server.url] = _reason(error)
+                hopeless = hopeless or _hopeless(error, server.url)
+                continue
+            self._last = client
+            self.current = server.url
+            self.discover(client.info)
+            return client
+        if final and hopeless is not None:
+            raise hopeless
+        return None
+
+    async def _arguments(self, server: ServerAddress) -> dict[str, Any]:
+        arguments = await self._settings.arguments(server)
+        # A cluster names its servers by number; their certificates have names.
+        if server in self._discovered and not arguments.get("tls_hostname"):
+            arguments["tls_hostname"] = self._settings.servers[0].host
+        return arguments
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MicroError):
+        return error.detail
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    return str(error).removeprefix("nats: ").strip(" '") or type(error).__name__
+
+
+def _hopeless(error: Exception, url: str) -> MicroError | None:
+    """What to raise for an error that another try in the next seconds would meet again."""
+    reason = _reason(error)
+    if isinstance(error, ConfigError):
+        return error
+    if isinstance(error, ssl.SSLError):
+        return ConfigError(f"{url}: TLS failed: {reason}")
+    if isinstance(error, NatsError) and any(word in reason.lower() for word in _AUTHORIZATION):
+        return Unauthorized(f"{url}: the NATS server refuses the credentials: {reason}")
+    return None

@@ -1,0 +1,260 @@
+"""The two envelopes of a message on NATS, told apart by their first byte.
+
+go-micro's is JSON, one message each: `{"Header":{...},"Body":"<base64>"}`, written byte for byte as
+Go writes it and read as leniently as Go reads it. Ours is MessagePack and carries several messages:
+an array of the version 1 and then headers, body, headers, body and so on. A goodbye is such an
+array without messages: `[1]`, or `[1, n]` from a side that has been idle since parcel `n`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, cast
+
+import msgpack
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from micro.errors import CodecError
+from micro.message import Message
+
+__all__ = [
+    "GOODBYE",
+    "MOST_MESSAGES",
+    "Goodbye",
+    "decode_any",
+    "decode_json",
+    "decode_parcel",
+    "encode_json",
+    "goodbye_since",
+    "is_json",
+    "pack_message",
+    "parcel_of",
+]
+
+MOST_MESSAGES = 64
+"""Messages that one parcel holds; it bounds what a hostile parcel can make the reader allocate."""
+
+_BRACE = 0x7B
+_VERSION = 1
+_MOST_HEADERS = 1024
+_SMALL = 64 << 10
+_MOST_COMMAS = 4 * _MOST_HEADERS
+_ESCAPED = re.compile(rb"[<>&]|\xe2\x80[\xa8\xa9]")
+_ESCAPES = {
+    b"<": b"\\u003c",
+    b">": b"\\u003e",
+    b"&": b"\\u0026",
+    b"\xe2\x80\xa8": b"\\u2028",
+    b"\xe2\x80\xa9": b"\\u2029",
+}
+_pack = msgpack.Packer().pack
+_new_message = cast(Any, partial(tuple.__new__, Message))
+_HEADS: tuple[bytes, ...] = tuple(
+    _pack([_VERSION] + [0] * 2 * n)[: 3 if n > 7 else 1] + b"\x01" for n in range(65)
+)
+_unpack = partial(
+    msgpack.unpackb,
+    max_array_len=1 + 2 * MOST_MESSAGES,
+    max_map_len=_MOST_HEADERS,
+    max_ext_len=0,
+)
+
+GOODBYE = _HEADS[0]
+"""The parcel that closes a socket."""
+
+
+class Goodbye(Exception):
+    """Raised in place of messages: the peer closed the socket.
+
+    Args:
+        since: The last parcel that the peer had received when it closed for idleness, or `None`
+            when it closed for any other reason.
+    """
+
+    def __init__(self, since: int | None) -> None:
+        super().__init__(since)
+        self.since = since
+
+
+def is_json(data: bytes) -> bool:
+    """Whether a payload is in go-micro's envelope."""
+    return data[:1] == b"{"
+
+
+# JSON
+
+
+def encode_json(message: Message) -> bytes:
+    """Write go-micro's envelope, the same bytes as Go's.
+
+    Raises:
+        CodecError: headers are not text.
+    """
+    headers, body = message
+    try:
+        text = to_json(dict(sorted(headers.items())))
+        "".join(headers.values())
+        encoded = b2a_base64(body, newline=False)
+    except (TypeError, ValueError, PydanticSerializationError) as error:
+        raise CodecError(f"headers and body must be text and bytes: {error}") from None
+    if _ESCAPED.search(text):
+        text = _ESCAPED.sub(_escape, text)
+    return b'{"Header":%b,"Body":"%b"}' % (text, encoded)
+
+
+def decode_json(data: bytes) -> Message:
+    """Read go-micro's envelope; a missing or null header or body is an empty one.
+
+    Raises:
+        CodecError: it is not such an envelope.
+    """
+    if len(data) > _SMALL and data.count(b",") + data.count(b"[") > _MOST_COMMAS:
+        raise CodecError("an envelope has more parts than headers could be")
+    fields = _read_json(data)
+    try:
+        headers, body = fields["Header"], fields["Body"]
+    except KeyError:
+        headers, body = _any_case(fields, "header"), _any_case(fields, "body")
+    if headers is None:
+        headers = {}
+    if type(headers) is not dict or not (body is None or type(body) is str):
+        raise CodecError("an envelope needs an object of headers and a text in base64")
+    try:
+        "".join(headers.values())
+        return Message(headers, a2b_base64(body, strict_mode=True) if body else b"")
+    except (TypeError, Base64Error, ValueError) as error:
+        raise CodecError(f"an envelope that cannot be read: {error}") from None
+
+
+def _read_json(data: bytes) -> dict[str, Any]:
+    try:
+        fields = from_json(data)
+    except ValueError:
+        fields = _read_leniently(data)
+    if type(fields) is not dict:
+        raise CodecError("an envelope must be a JSON object")
+    return fields
+
+
+def _read_leniently(data: bytes) -> object:
+    """Read what Go reads and the strict parser refuses: half surrogate pairs, broken UTF-8."""
+    try:
+        text = json.dumps(json.loads(data.decode("utf-8", "replace")), ensure_ascii=False)
+        return json.loads(text.encode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise CodecError(f"an envelope that is not JSON: {error}") from None
+
+
+def _any_case(fields: dict[str, Any], name: str) -> Any:
+    for key, value in fields.items():
+        if key.lower() == name:
+            return value
+    return None
+
+
+def _escape(found: re.Match[bytes]) -> bytes:
+    return _ESCAPES[found.group()]
+
+
+# MessagePack
+
+
+def pack_message(message: Message) -> bytes:
+    """Write one message as a part of a parcel.
+
+    Raises:
+        CodecError: headers are not text, or too many.
+    """
+    headers, body = message
+    try:
+        "".join(headers.values())
+        if len(headers) <= _MOST_HEADERS:
+            return cast(bytes, _pack(headers) + _pack(body))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CodecError(f"headers and body must be text and bytes: {error}") from None
+    raise CodecError(f"{len(headers)} headers are more than {_MOST_HEADERS}")
+
+
+def parcel_of(parts: Sequence[bytes]) -> bytes:
+    """Put parts together, at most MOST_MESSAGES of them."""
+    return _HEADS[len(parts)] + (parts[0] if len(parts) == 1 else b"".join(parts))
+
+
+def goodbye_since(parcel: int) -> bytes:
+    """Write the goodbye of a side that has been idle since it received this parcel."""
+    return cast(bytes, _pack([_VERSION, parcel]))
+
+
+def decode_parcel(data: bytes) -> list[Message]:
+    """Read a parcel.
+
+    Raises:
+        Goodbye: it is one.
+        CodecError: it is not a parcel.
+    """
+    try:
+        items = _unpack(data) if len(data) <= _SMALL else _unpack_warily(data)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise CodecError(f"a parcel that cannot be read: {error}") from None
+    if type(items) is not list or not items or items[0] != _VERSION:
+        raise CodecError("a parcel must be an array of version 1")
+    if len(items) == 3:
+        _, headers, body = items
+        _check(headers, body)
+        return [Message(headers, body)]
+    if len(items) < 3:
+        raise Goodbye(items[1] if len(items) == 2 and type(items[1]) is int else None)
+    if not len(items) % 2:
+        raise CodecError("a parcel's last message has no body")
+    pairs = list(zip(items[1::2], items[2::2], strict=True))
+    for headers, body in pairs:
+        _check(headers, body)
+    return list(map(_new_message, pairs))
+
+
+def decode_any(data: bytes) -> list[Message]:
+    """Read either envelope.
+
+    Raises:
+        Goodbye: it is a parcel that closes.
+        CodecError: it is neither.
+    """
+    if not data:
+        raise CodecError("an empty payload")
+    return [decode_json(data)] if data[0] == _BRACE else decode_parcel(data)
+
+
+def _check(headers: object, body: object) -> None:
+    if type(headers) is not dict or type(body) is not bytes:
+        raise CodecError("a message must be a map of headers and bytes")
+    try:
+        "".join(headers)
+        "".join(headers.values())
+    except TypeError:
+        raise CodecError("headers must be text") from None
+
+
+def _unpack_warily(data: bytes) -> object:
+    """Read a big parcel, giving up at the second array or a map in a map.
+
+    Without that a payload of empty arrays would take sixty times its own size.
+    """
+    arrays = 0
+
+    def note_array(items: list[object]) -> list[object]:
+        nonlocal arrays
+        arrays += 1
+        if arrays > 1:
+            raise ValueError("an array in an array")
+        return items
+
+    def check_map(headers: dict[object, object]) -> dict[object, object]:
+        _check(headers, b"")
+        return headers
+
+    return _unpack(data, list_hook=note_array, object_hook=check_map)

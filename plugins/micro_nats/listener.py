@@ -1,0 +1,154 @@
+"""Where sockets arrive: one subject, and a table of the reply subjects that spoke to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from micro.errors import CodecError, ConnectionLost, SocketClosed
+from micro.message import Message
+from micro.transport.contract import Accept, Listener
+from micro_nats.connection import Connection, Subscription
+from micro_nats.counters import Counters
+from micro_nats.envelope import GOODBYE, Goodbye, decode_json, decode_parcel, is_json
+from micro_nats.sockets import AcceptedSocket, Outbox
+
+__all__ = ["METADATA", "NatsListener"]
+
+METADATA: Mapping[str, str] = MappingProxyType({"envelope": "msgpack"})
+"""What says that a listener understands parcels."""
+
+
+class NatsListener(Listener):
+    """One subscription; a socket for each peer that sends to it.
+
+    Args:
+        address: The subject.
+        accept: Asked for each socket's receiver.
+        outbox: Where its sockets send.
+        counters: Where oddities are counted.
+        most: How many sockets it accepts at a time.
+        gone: Called once when it is closed.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        accept: Accept,
+        outbox: Outbox,
+        counters: Counters,
+        *,
+        most: int,
+        gone: Callable[[NatsListener], None],
+    ) -> None:
+        self._address = address
+        self._accept = accept
+        self._outbox = outbox
+        self._counters = counters
+        self._most = most
+        self._gone = gone
+        self._subscription: Subscription | None = None
+        self.sockets: dict[str, AcceptedSocket] = {}
+
+    async def open(self, connection: Connection) -> None:
+        """Subscribe."""
+        self._subscription = await connection.subscribe(self._address, self._arrived)
+
+    @property
+    def address(self) -> str:
+        """The subject; unguessable unless it was given."""
+        return self._address
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """That parcels are understood."""
+        return METADATA
+
+    async def drain(self) -> None:
+        """Unsubscribe, and wait for what the server had routed here; see `Listener.drain`."""
+        if self._subscription is not None:
+            await self._subscription.drain()
+
+    async def aclose(self) -> None:
+        """Unsubscribe, and say goodbye on every socket."""
+        if self._subscription is not None:
+            self._subscription.unsubscribe()
+            self._subscription = None
+        for socket in list(self.sockets.values()):
+            socket.close()
+        self._outbox.flush()
+        self._gone(self)
+
+    def lose(self, error: ConnectionLost) -> None:
+        """The connection broke: replies may be lost, and every peer will dial anew."""
+        for socket in list(self.sockets.values()):
+            socket.end(error)
+
+    def _arrived(
+        self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None
+    ) -> None:
+        del subject, headers
+        if not data:
+            self._greet(reply)
+        elif not reply:
+            # go-micro has one socket for all of these, which can never answer.
+            self._counters.replyless += 1
+        elif is_json(data):
+            self._take_json(reply, data)
+        else:
+            self._take_parcel(reply, data)
+
+    def _take_json(self, reply: str, data: bytes) -> None:
+        try:
+            messages = [decode_json(data)]
+        except CodecError as error:
+            self._counters.garbage_from(self._address, error)
+            return
+        socket = self.sockets.get(reply) or self._open(reply, binary=False)
+        if socket is not None:
+            self._push(socket, messages)
+
+    def _take_parcel(self, reply: str, data: bytes) -> None:
+        key, _, parcel = reply.rpartition(".")
+        socket = self.sockets.get(key)
+        try:
+            messages = decode_parcel(data)
+        except Goodbye:
+            if socket is not None:
+                socket.end(SocketClosed("closed by the peer"))
+            return
+        except CodecError as error:
+            self._counters.garbage_from(self._address, error)
+            return
+        if socket is None and (not key or (socket := self._open(key, binary=True)) is None):
+            return
+        socket.parcel = parcel
+        self._push(socket, messages)
+
+    def _push(self, socket: AcceptedSocket, messages: list[Message]) -> None:
+        socket.heard = self._outbox.clock
+        if socket.probe:
+            socket.probe = ""
+        socket.received(messages)
+
+    def _open(self, remote: str, *, binary: bool) -> AcceptedSocket | None:
+        if len(self.sockets) >= self._most:
+            self._counters.refused += 1
+            if binary:
+                self._outbox.connection.put(remote, "", GOODBYE)
+            return None
+        socket = AcceptedSocket(
+            self._outbox, remote, binary=binary, local=self._address, table=self.sockets
+        )
+        try:
+            receiver = self._accept(socket)
+        except BaseException:
+            self.sockets.pop(remote, None)
+            raise
+        socket.attach(receiver)
+        return socket
+
+    def _greet(self, reply: str) -> None:
+        """Answer whoever wants to know whether the address is taken."""
+        if reply:
+            self._outbox.connection.put(reply, "", GOODBYE)

@@ -1,0 +1,220 @@
+"""The driver's options: nats-py's own names, checked and converted, and a few for TLS files.
+
+They come from flags, the environment and TOML files, so a number or a truth value may be text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nats.aio.client import Client, RawCredentials
+
+from micro.backend import BackendOptions
+from micro.errors import ConfigError
+from micro_nats.addresses import ServerAddress, parse_addresses
+
+__all__ = ["Settings", "read_settings"]
+
+_OURS = {
+    "self",
+    "servers",
+    "name",
+    "allow_reconnect",
+    "max_reconnect_attempts",
+    "reconnect_to_server_handler",
+    "skip_subject_validation",
+    "verbose",
+}
+_TLS_FILES = ("tls_ca", "tls_cert", "tls_key")
+_TRUTH = {"true": True, "1": True, "yes": True, "on": True}
+_UNTRUTH = {"false": False, "0": False, "no": False, "off": False}
+_DEFAULTS: Mapping[str, Any] = {
+    "connect_timeout": 3.0,
+    "ping_interval": 15.0,
+    "max_outstanding_pings": 2,
+    "pending_size": 8 << 20,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to connect; nothing secret is in its text.
+
+    Attributes:
+        servers: The configured servers.
+        connect: Arguments for nats-py's `connect`.
+        inbox_prefix: What this process's reply subjects begin with.
+        reconnect_wait: Seconds before a second try to reconnect; later ones wait longer.
+        reconnect_wait_max: Seconds that no wait exceeds.
+    """
+
+    servers: tuple[ServerAddress, ...]
+    connect: Mapping[str, Any] = field(repr=False)
+    inbox_prefix: str = "_INBOX"
+    reconnect_wait: float = 0.1
+    reconnect_wait_max: float = 5.0
+
+    async def arguments(self, server: ServerAddress) -> dict[str, Any]:
+        """The arguments for one try at one server; files of credentials are read afresh.
+
+        Raises:
+            ConfigError: such a file cannot be read, or is not what it should be.
+        """
+        arguments = dict(self.connect)
+        if server.password is not None:
+            arguments |= {"user": server.user or "", "password": server.password}
+        elif server.user is not None:
+            arguments["token"] = server.user
+        if isinstance(path := arguments.get("user_credentials"), str | Path):
+            text = await asyncio.to_thread(_read_credentials, Path(path))
+            arguments["user_credentials"] = RawCredentials(text)
+        if (path := arguments.pop("nkeys_seed", None)) is not None:
+            arguments["nkeys_seed_str"] = await asyncio.to_thread(_read_seed, Path(path))
+        if arguments.get("nkeys_seed_str") or arguments.get("user_credentials"):
+            _require_nkeys()
+        return arguments
+
+
+def read_settings(options: BackendOptions) -> Settings:
+    """Check a backend's options; reads the files of TLS, connects to nothing.
+
+    Raises:
+        ConfigError: an address or option cannot be used; the text names it, never a secret.
+    """
+    servers = parse_addresses(options.addresses)
+    driver = dict(options.driver)
+    files = {name: driver.pop(name, None) for name in _TLS_FILES}
+    longest = _number("reconnect_wait_max", driver.pop("reconnect_wait_max", 5.0))
+    first = _number("reconnect_time_wait", driver.pop("reconnect_time_wait", 0.1))
+    connect = dict(_DEFAULTS)
+    connect.update((name, _convert(name, value)) for name, value in driver.items())
+    connect["name"] = options.name or None
+    prefix = connect.pop("inbox_prefix", "_INBOX")
+    if any(files.values()):
+        connect["tls"] = _tls_context(files)
+    _check_together(servers, connect)
+    return Settings(
+        servers=servers,
+        connect=connect,
+        inbox_prefix=_check_prefix(prefix),
+        reconnect_wait=min(first, longest),
+        reconnect_wait_max=longest,
+    )
+
+
+def _known() -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(Client.connect).parameters
+    return {
+        name: parameter
+        for name, parameter in parameters.items()
+        if (name not in _OURS and not name.endswith("_cb")) or name in _SIGNERS
+    }
+
+
+_SIGNERS = ("signature_cb", "user_jwt_cb")
+
+
+def _convert(name: str, value: Any) -> Any:
+    """Give an option the type of its default in nats-py."""
+    known = _known()
+    if name not in known:
+        names = ", ".join(sorted({*known, *_TLS_FILES, "reconnect_wait_max"}))
+        raise ConfigError(f"option {name!r} is not one of: {names}")
+    default = known[name].default
+    if isinstance(default, bool):
+        return _truth(name, value)
+    if isinstance(default, int | float) or name == "flush_timeout":
+        number = _number(name, value)
+        return int(number) if number.is_integer() else number
+    if isinstance(value, bytes):
+        return value.decode()
+    return value
+
+
+def _truth(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    answer = (_TRUTH | _UNTRUTH).get(str(value).strip().lower())
+    if answer is None:
+        raise ConfigError(f"option {name}: true or false, got {value!r}")
+    return answer
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"option {name}: a number, got {value!r}") from None
+    if not 0 < number < float("inf"):
+        raise ConfigError(f"option {name}: more than 0 and finite, got {value!r}")
+    return number
+
+
+def _check_prefix(prefix: Any) -> str:
+    text = str(prefix)
+    tokens = text.split(".")
+    if not text or "" in tokens or any(char in text for char in " \t\r\n*>"):
+        raise ConfigError(f"option inbox_prefix: tokens parted by dots, got {text!r}")
+    return text
+
+
+def _check_together(servers: tuple[ServerAddress, ...], connect: Mapping[str, Any]) -> None:
+    if (connect.get("user") is None) != (connect.get("password") is None):
+        raise ConfigError("options user and password: give both or neither")
+    encrypted = "tls" in connect or connect.get("tls_handshake_first")
+    for server in servers:
+        if encrypted and server.scheme == "ws":
+            raise ConfigError(f"address {server.url!r}: TLS options need wss://")
+
+
+def _tls_context(files: Mapping[str, Any]) -> ssl.SSLContext:
+    if (files["tls_cert"] is None) != (files["tls_key"] is None):
+        raise ConfigError("options tls_cert and tls_key: give both or neither")
+    name = "tls_ca"
+    try:
+        context = ssl.create_default_context(cafile=files["tls_ca"])
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if files["tls_cert"] is not None:
+            name = "tls_cert"
+            context.load_cert_chain(files["tls_cert"], files["tls_key"])
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"option {name}: {files[name]!r} cannot be used: {error}") from None
+    return context
+
+
+def _read_credentials(path: Path) -> str:
+    text = _read("user_credentials", path)
+    for mark in ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"):
+        lines = text.splitlines()
+        place = next((number for number, line in enumerate(lines) if mark in line), None)
+        if place is None or len(lines) <= place + 1 or not lines[place + 1].strip():
+            raise ConfigError(f"option user_credentials: {str(path)!r} has no {mark!r} part")
+    return text if text.endswith("\n") else text + "\n"
+
+
+def _read_seed(path: Path) -> str:
+    text = _read("nkeys_seed", path).strip()
+    if not text.startswith("SU") or len(text.split()) != 1:
+        raise ConfigError(f"option nkeys_seed: {str(path)!r} holds no user's seed")
+    return text
+
+
+def _read(name: str, path: Path) -> str:
+    try:
+        return path.expanduser().read_text()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise ConfigError(f"option {name}: {str(path)!r} cannot be read: {reason}") from None
+
+
+def _require_nkeys() -> None:
+    try:
+        import nkeys  # noqa: F401
+    except ImportError:
+        raise ConfigError("NKeys and credentials: pip install 'micro-rpc[nkeys]'") from None

@@ -1,0 +1,323 @@
+"""Pseudo-sockets: conversations told apart by their reply subjects.
+
+What a socket sends within one turn of the event loop leaves as one NATS message, a parcel, at the
+turn's end; nothing waits for a timer. An idle socket holds no list, task or timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+
+from micro.errors import (
+    ConnectionLost,
+    PayloadTooLarge,
+    ResourceExhausted,
+    SocketClosed,
+    TransportError,
+)
+from micro.message import Message
+from micro.transport.contract import Receiver, Socket
+from micro_nats.connection import Connection
+from micro_nats.envelope import (
+    GOODBYE,
+    MOST_MESSAGES,
+    encode_json,
+    goodbye_since,
+    pack_message,
+    parcel_of,
+)
+
+__all__ = ["AcceptedSocket", "DialedSocket", "NatsSocket", "Outbox"]
+
+_FULL = 60 << 20
+_MARGIN = 512
+
+
+class Outbox:
+    """What the sockets of one connection send in a turn.
+
+    Attributes:
+        limit: Bytes that one message may take in its envelope.
+        waiting: Bytes that wait to be sent, as far as known.
+        clock: Counts the sweeps for idle sockets: a clock that costs nothing to read.
+    """
+
+    __slots__ = ("_context", "_dirty", "_loop", "clock", "connection", "limit", "waiting")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.limit = 0
+        self.waiting = 0
+        self.clock = 0
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._dirty: list[NatsSocket] = []
+        self.measure()
+        connection.before_write.append(self.flush)
+        connection.on_restored.append(self.measure)
+
+    def touch(self, socket: NatsSocket) -> None:
+        """Have the socket's messages sent at the end of this turn."""
+        self._dirty.append(socket)
+        if len(self._dirty) == 1:
+            self.connection.schedule()
+
+    def flush(self) -> None:
+        """Send what the sockets hold."""
+        if not self._dirty:
+            return
+        dirty, self._dirty = self._dirty, []
+        for socket in dirty:
+            socket.post()
+        self.waiting = self.connection.buffered
+
+    def check_room(self) -> None:
+        """Look whether there is room for more.
+
+        Raises:
+            ResourceExhausted: 60 MiB wait to be sent.
+        """
+        self.flush()
+        self.waiting = self.connection.buffered
+        if self.waiting > _FULL:
+            raise ResourceExhausted(f"{self.waiting} bytes wait to be sent", refused=True)
+
+    def measure(self) -> None:
+        """Learn the server's limit anew."""
+        self.limit = self.connection.max_payload - _MARGIN
+
+    def soon(self, callback: Callable[[TransportError], None], error: TransportError) -> None:
+        """Call back on a later turn, after what is due, outside the caller's context."""
+        self._loop.call_soon(callback, error, context=self._context)
+
+
+class NatsSocket(Socket):
+    """What both ends have in common.
+
+    Attributes:
+        seen: The outbox's clock when something last went either way.
+    """
+
+    __slots__ = (
+        "_lost",
+        "_outbox",
+        "_parcel",
+        "_parts",
+        "_receiver",
+        "_remote",
+        "_size",
+        "binary",
+        "seen",
+    )
+
+    def __init__(self, outbox: Outbox, remote: str, *, binary: bool) -> None:
+        self._outbox = outbox
+        self._remote = remote
+        self._receiver: Receiver | None = None
+        self._parts: list[bytes] | None = None
+        self._size = 0
+        self._parcel = 0
+        self._lost = False
+        self.binary = binary
+        self.seen = outbox.clock
+
+    @property
+    def remote(self) -> str:
+        """The peer's subject."""
+        return self._remote
+
+    def attach(self, receiver: Receiver) -> None:
+        """Give the socket its receiver; it is open from now on."""
+        self._receiver = receiver
+
+    def send(self, message: Message) -> int:
+        """Hand a message over; it leaves when this turn ends. See `Socket.send`."""
+        if self._receiver is None:
+            raise self._why_closed()
+        outbox = self._outbox
+        part = pack_message(message) if self.binary else encode_json(message)
+        size = len(part)
+        if size > outbox.limit:
+            raise PayloadTooLarge(f"{size} bytes are over the server's limit {outbox.limit}")
+        if outbox.waiting > _FULL:
+            outbox.check_room()
+        outbox.waiting += size
+        parts = self._parts
+        if parts is None:
+            self._parts = [part]
+            self._size = size
+            self._parcel += 1
+            outbox.touch(self)
+        elif self.binary and len(parts) < MOST_MESSAGES and self._size + size <= outbox.limit:
+            parts.append(part)
+            self._size += size
+        else:
+            self.post()
+            self._parts = [part]
+            self._size = size
+            self._parcel += 1
+        return self._parcel
+
+    async def drain(self) -> None:
+        """Wait while more than 8 MiB wait to be sent on the connection."""
+        if self._receiver is None:
+            raise self._why_closed()
+        await self._outbox.connection.room()
+
+    def close(self) -> None:
+        """Send what waits, then a goodbye. The receiver is told on a later turn."""
+        receiver = self._receiver
+        if receiver is None:
+            return
+        self.post()
+        if self._says_goodbye():
+            self.post_data(GOODBYE)
+        self._retire()
+        self._outbox.soon(receiver.closed, SocketClosed("closed by this end"))
+
+    def post(self) -> None:
+        """Send what waits, as one parcel."""
+        parts = self._parts
+        if parts is None:
+            return
+        self._parts = None
+        self.seen = self._outbox.clock
+        self.post_data(parcel_of(parts) if self.binary else parts[0])
+
+    def post_data(self, data: bytes) -> None:
+        """Send one parcel; a connection that is gone has its own way of telling."""
+        try:
+            self._outbox.connection.put(self._remote, self._reply(), data)
+        except ConnectionLost as error:
+            self.end(error)
+
+    def received(self, messages: Sequence[Message]) -> None:
+        """Hand messages on."""
+        self.seen = self._outbox.clock
+        if self._receiver is not None:
+            self._receiver.received(messages)
+
+    def end(self, error: TransportError) -> None:
+        """Close without a word to the peer; what waits is dropped."""
+        receiver = self._receiver
+        if receiver is None:
+            return
+        self._parts = None
+        self._lost = isinstance(error, ConnectionLost)
+        self._retire()
+        receiver.closed(error)
+
+    def _retire(self) -> None:
+        self._receiver = None
+        self._forget()
+
+    def _why_closed(self) -> TransportError:
+        cls = ConnectionLost if self._lost else SocketClosed
+        return cls(f"the socket to {self._remote!r} is closed", refused=True)
+
+    @abstractmethod
+    def _says_goodbye(self) -> bool:
+        """Whether the peer knows of the socket and understands a goodbye."""
+
+    @abstractmethod
+    def _reply(self) -> str:
+        """The reply subject of the next parcel."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Take the socket off its table."""
+
+
+class DialedSocket(NatsSocket):
+    """The end that dialled. Its place below the process's inbox is its number in base 36."""
+
+    __slots__ = ("_prefix", "_table", "_token")
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        remote: str,
+        *,
+        binary: bool,
+        prefix: str,
+        token: str,
+        table: dict[str, DialedSocket],
+    ) -> None:
+        super().__init__(outbox, remote, binary=binary)
+        self._prefix = prefix
+        self._token = token
+        self._table = table
+        table[token] = self
+
+    @property
+    def local(self) -> str:
+        """The subject that the peer answers to."""
+        return self._prefix + self._token
+
+    def departed(self, since: int | None) -> None:
+        """The peer said goodbye; one for idleness is void when something is on its way there."""
+        if since is None or (since >= self._parcel and self._parts is None):
+            self.end(SocketClosed("closed by the peer"))
+
+    def _says_goodbye(self) -> bool:
+        return self.binary and self._parcel > 0
+
+    def _reply(self) -> str:
+        if self.binary:
+            return f"{self._prefix}{self._token}.{self._parcel}"
+        return self._prefix + self._token
+
+    def _forget(self) -> None:
+        self._table.pop(self._token, None)
+
+
+class AcceptedSocket(NatsSocket):
+    """The end that was dialled, known by the reply subject that it answers to.
+
+    Attributes:
+        parcel: The number of the newest parcel, as the peer wrote it.
+        heard: The outbox's clock when the peer last sent something.
+        probe: A reply subject to send with, so that the server says if the peer is gone.
+    """
+
+    __slots__ = ("_local", "_table", "heard", "parcel", "probe")
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        remote: str,
+        *,
+        binary: bool,
+        local: str,
+        table: dict[str, AcceptedSocket],
+    ) -> None:
+        super().__init__(outbox, remote, binary=binary)
+        self._local = local
+        self._table = table
+        self.parcel = ""
+        self.heard = outbox.clock
+        self.probe = ""
+        table[remote] = self
+
+    @property
+    def local(self) -> str:
+        """The listener's subject."""
+        return self._local
+
+    def expire(self) -> None:
+        """End it for idleness, and tell a peer that understands it."""
+        if self.binary and self.parcel.isdecimal():
+            self.post_data(goodbye_since(int(self.parcel[:15])))
+        self.end(SocketClosed("idle for too long"))
+
+    def _says_goodbye(self) -> bool:
+        return self.binary
+
+    def _reply(self) -> str:
+        return self.probe
+
+    def _forget(self) -> None:
+        self._table.pop(self._remote, None)

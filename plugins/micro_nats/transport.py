@@ -1,0 +1,207 @@
+"""The transport: go-micro's pseudo-sockets, on one subscription for all that are dialled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from itertools import count
+
+from micro.errors import CodecError, ConnectionLost, InvalidName, NoResponders, TransportError
+from micro.names import check_topic
+from micro.transport.contract import Accept, Listener, Receiver, Socket, Transport
+from micro_nats.connection import Connection
+from micro_nats.counters import Counters
+from micro_nats.envelope import Goodbye, decode_any
+from micro_nats.listener import METADATA, NatsListener
+from micro_nats.sockets import AcceptedSocket, DialedSocket, Outbox
+from micro_nats.tokens import fresh_token, short_token
+
+__all__ = ["NatsTransport"]
+
+_TICKS = 4
+_PROBE_SECONDS = 0.1
+
+
+class NatsTransport(Transport):
+    """Sockets over one connection.
+
+    Args:
+        connection: The connection; it outlives the transport.
+        idle_timeout: Seconds after which an accepted socket on which nothing moves is closed.
+        most_accepted: How many sockets one listener accepts at a time.
+
+    Attributes:
+        counters: What was passed over.
+    """
+
+    def __init__(
+        self, connection: Connection, *, idle_timeout: float = 60.0, most_accepted: int = 100_000
+    ) -> None:
+        self._connection = connection
+        self._idle_timeout = idle_timeout
+        self._most_accepted = most_accepted
+        self._outbox = Outbox(connection)
+        self._prefix = f"{connection.inbox}.s."
+        self._numbers = count()
+        self._dialed: dict[str, DialedSocket] = {}
+        self._listeners: dict[str, NatsListener] = {}
+        self._probes: dict[str, AcceptedSocket] = {}
+        self._taken: dict[str, asyncio.Future[bool]] = {}
+        self._subscribing: asyncio.Future[None] | None = None
+        self.counters = Counters()
+        connection.on_lost.append(self._lost)
+        connection.on_denied.append(self._denied)
+
+    async def dial(
+        self, address: str, receiver: Receiver, *, metadata: Mapping[str, str] | None = None
+    ) -> Socket:
+        """Open a socket; costs nothing on the wire but, once, one subscription."""
+        try:
+            check_topic(address)
+        except InvalidName as error:
+            raise TransportError(f"cannot dial {address!r}: {error.detail}") from error
+        await self._ensure_inbox()
+        socket = DialedSocket(
+            self._outbox,
+            address,
+            binary=metadata is not None and metadata.get("envelope") == METADATA["envelope"],
+            prefix=self._prefix,
+            token=short_token(next(self._numbers)),
+            table=self._dialed,
+        )
+        socket.attach(receiver)
+        return socket
+
+    async def listen(self, accept: Accept, *, address: str = "") -> Listener:
+        """Start listening; an address that was given is asked for first, to see if it is taken."""
+        await self._ensure_inbox()
+        if address:
+            check_topic(address)
+            if address in self._listeners or await self._is_taken(address):
+                raise TransportError(f"address {address!r} is taken")
+        else:
+            address = f"{self._connection.inbox_prefix}.{fresh_token()}"
+        listener = NatsListener(
+            address,
+            accept,
+            self._outbox,
+            self.counters,
+            most=self._most_accepted,
+            gone=self._gone,
+        )
+        self._listeners[address] = listener
+        try:
+            await listener.open(self._connection)
+        except BaseException:
+            self._listeners.pop(address, None)
+            raise
+        return listener
+
+    async def sweep(self) -> None:
+        """Close idle sockets, for ever; one task for all of them."""
+        while True:
+            await asyncio.sleep(self._idle_timeout / _TICKS)
+            self._outbox.clock += 1
+            for listener in list(self._listeners.values()):
+                self._sweep(listener, self._outbox.clock)
+            self._probes = {k: s for k, s in self._probes.items() if s.probe}
+
+    def _sweep(self, listener: NatsListener, clock: int) -> None:
+        for socket in list(listener.sockets.values()):
+            if clock - socket.seen > _TICKS:
+                self.counters.expired += 1
+                socket.expire()
+            elif clock - socket.heard > _TICKS and not socket.probe:
+                # It only sends. From now on the server tells when nobody is there to receive.
+                token = short_token(next(self._numbers))
+                socket.probe = self._prefix + token
+                self._probes[token] = socket
+
+    async def _ensure_inbox(self) -> None:
+        """Subscribe once for all answers; whoever comes first does it for those who wait."""
+        while self._subscribing is not None and not self._subscribing.done():
+            await asyncio.wait([self._subscribing])
+        if self._subscribing is not None:
+            if not self._connection.connected:
+                raise ConnectionLost("no connection to the NATS server")
+            return
+        self._subscribing = asyncio.get_running_loop().create_future()
+        try:
+            await self._connection.subscribe(f"{self._prefix}>", self._arrived)
+            self._subscribing.set_result(None)
+        except BaseException:
+            self._subscribing.cancel()
+            self._subscribing = None
+            raise
+
+    def _arrived(
+        self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None
+    ) -> None:
+        del reply
+        token = subject[len(self._prefix) :]
+        if headers is not None and not data and headers.get("Status") == "503":
+            self._unanswered(token)
+            return
+        socket = self._dialed.get(token)
+        if socket is None:
+            self._stray(token)
+            return
+        try:
+            messages = decode_any(data)
+        except Goodbye as goodbye:
+            socket.departed(goodbye.since)
+        except CodecError as error:
+            self.counters.garbage_from(socket.remote, error)
+        else:
+            socket.received(messages)
+
+    def _unanswered(self, token: str) -> None:
+        """The server says that nobody listens where a message was sent."""
+        token, _, parcel = token.partition(".")
+        if (taken := self._taken.get(token)) is not None:
+            if not taken.done():
+                taken.set_result(False)
+            return
+        socket = self._dialed.get(token) or self._probes.pop(token, None)
+        if socket is None:
+            self.counters.orphans += 1
+            return
+        number = int(parcel) if parcel.isdecimal() and len(parcel) < 16 else None
+        detail = f"nobody listens at {socket.remote!r}"
+        socket.end(NoResponders(detail, parcel=number))
+
+    def _stray(self, token: str) -> None:
+        taken = self._taken.get(token)
+        if taken is None:
+            self.counters.orphans += 1
+        elif not taken.done():
+            taken.set_result(True)
+
+    async def _is_taken(self, address: str) -> bool:
+        """Ask at an address; a listener of ours answers, and the server if nobody is there.
+
+        Whoever is there and says nothing, a program that only looks on for example, takes it not.
+        """
+        token = short_token(next(self._numbers))
+        answer = self._taken[token] = asyncio.get_running_loop().create_future()
+        try:
+            self._connection.publish_now(address, self._prefix + token, b"")
+            await asyncio.wait([answer], timeout=_PROBE_SECONDS)
+            return answer.done() and answer.result()
+        finally:
+            del self._taken[token]
+
+    def _lost(self, error: ConnectionLost) -> None:
+        for socket in list(self._dialed.values()):
+            socket.end(error)
+        for listener in self._listeners.values():
+            listener.lose(error)
+        self._probes.clear()
+
+    def _denied(self, subject: str) -> None:
+        for socket in list(self._dialed.values()):
+            if socket.remote == subject:
+                socket.end(NoResponders(f"the server does not allow sending to {subject!r}"))
+
+    def _gone(self, listener: NatsListener) -> None:
+        self._listeners.pop(listener.address, None)
