@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64
+from dataclasses import is_dataclass
 from typing import Any
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic_core import (
     CoreConfig,
@@ -41,12 +42,13 @@ class TypeModel:
         serializer: pydantic's compiled serializer.
         allows_none: Whether `None` is a value of the type.
         cls: The class of its values, for `isinstance`; `()` when that cannot tell.
+        is_struct: Whether it is a class of fields: a pydantic model or a dataclass.
 
     Raises:
         CodecError: pydantic cannot handle the type.
     """
 
-    __slots__ = ("allows_none", "cls", "name", "serializer", "validator")
+    __slots__ = ("allows_none", "cls", "is_struct", "name", "serializer", "validator")
 
     def __init__(self, type_: Any) -> None:
         self.name = type_name(type_)
@@ -58,6 +60,26 @@ class TypeModel:
             raise CodecError(f"values of {self.name} cannot be carried: {reason}") from error
         self.allows_none = _allows_none(self.validator)
         self.cls = object if untyped else _checkable(type_)
+        self.is_struct = self.cls == type_ and (issubclass(type_, BaseModel) or is_dataclass(type_))
+
+    def check(self, value: Any) -> Any:
+        """A value that is not of `cls`, as the type would have it.
+
+        pydantic by itself writes a wrong value and a warning, and of a model of another class
+        whatever fields fit.
+
+        Raises:
+            CodecError: the value is `None`, or of a wrong class.
+            ValidationError: it is a model of another class and does not fit.
+        """
+        if value is None and not self.allows_none:
+            raise CodecError(f"cannot write None as {self.name}")
+        if not self.is_struct:
+            return value
+        if not isinstance(value, BaseModel):
+            raise CodecError(f"cannot write a {type(value).__name__} as {self.name}")
+        # `Page(...)` is no instance of `Page[Entry]`, and yet meant to be one.
+        return self.validator.validate_python(value)
 
 
 def explain(error: ValidationError) -> str:
@@ -79,7 +101,8 @@ def unwritable(name: str, error: Exception) -> CodecError:
     """What to raise when a value of the named type could not be written."""
     if isinstance(error, CodecError):
         return error
-    return CodecError(f"cannot write it as {name}: {_reason(error)}")
+    reason = explain(error) if isinstance(error, ValidationError) else _reason(error)
+    return CodecError(f"cannot write it as {name}: {reason}")
 
 
 def unreadable(name: str, error: Exception) -> CodecError:

@@ -10,11 +10,10 @@ from pydantic_core import from_json, to_json
 
 from micro.codec._types import TypeModel, unreadable, unwritable
 from micro.codec.contract import Codec, Decoder, Encoder
-from micro.errors import CodecError
 
 __all__ = ["JsonCodec"]
 
-_MOST_NULLS = 100
+_MOST_NULLS = 10_000
 _EMPTY: dict[str, Any] = {
     "bytes_type": "",
     "dict_type": {},
@@ -45,17 +44,14 @@ class JsonCodec(Codec):
         if type_ is NoneType:
             return _write_nothing
         model = TypeModel(type_)
-        write, cls, allows_none = model.serializer.to_json, model.cls, model.allows_none
+        write, check, cls = model.serializer.to_json, model.check, model.cls
 
         def encode(value: Any) -> bytes:
             try:
                 if isinstance(value, cls):
                     return write(value, by_alias=True) + b"\n"
-                # A wrong value is an error; pydantic by itself writes it, and a warning. The
-                # check costs a microsecond, which values of the very class are spared.
-                if value is None and not allows_none:
-                    raise CodecError(f"cannot write None as {model.name}")
-                return write(value, by_alias=True, warnings="error") + b"\n"
+                # Checking costs a microsecond, which values of the very class are spared.
+                return write(check(value), by_alias=True, warnings="error") + b"\n"
             # A model's own serializers are the user's code: they may raise anything.
             except Exception as error:
                 raise unwritable(model.name, error) from error

@@ -10,7 +10,6 @@ from pydantic_core import to_jsonable_python
 
 from micro.codec._types import TypeModel, unreadable, unwritable
 from micro.codec.contract import Codec, Decoder, Encoder
-from micro.errors import CodecError
 
 __all__ = ["MsgpackCodec"]
 
@@ -34,16 +33,14 @@ class MsgpackCodec(Codec):
         if type_ is NoneType:
             return _write_nothing
         model = TypeModel(type_)
-        simplify, cls, allows_none = model.serializer.to_python, model.cls, model.allows_none
+        simplify, check, cls = model.serializer.to_python, model.check, model.cls
 
         def encode(value: Any) -> bytes:
             try:
                 if isinstance(value, cls):
                     tree = simplify(value, by_alias=True)
-                elif value is None and not allows_none:
-                    raise CodecError(f"cannot write None as {model.name}")
                 else:
-                    tree = simplify(value, by_alias=True, warnings="error")
+                    tree = simplify(check(value), by_alias=True, warnings="error")
                 # A packer of its own for each value: one cannot be shared between threads, and
                 # packb() takes twice as long. The room grows as needed.
                 packed: bytes = Packer(default=_simplify, buf_size=_ROOM).pack(tree)
