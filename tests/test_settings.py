@@ -82,7 +82,7 @@ def test_every_setting_works_as_flag_variable_key_and_argument(name, toml) -> No
 def test_the_stronger_source_wins(name, toml) -> None:
     """Each source in turn is the strongest; the weaker ones hold values that nobody can use."""
     text, value = GIVEN[name]
-    bad_file = toml(f'{name} = "\u0000"')
+    bad_file = toml(f'{name} = "\\u0000"')
     bad = {f"MICRO_{name.upper()}": "\x00"}
 
     argument = load(f"--{name}", "\x00", environ=bad, config=bad_file, **{name: text})
