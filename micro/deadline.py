@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
-__all__ = ["Deadline", "ambient_deadline"]
+from micro.errors import DeadlineExceeded
+
+__all__ = ["Deadline", "ambient_deadline", "enforce"]
 
 
 class Deadline(NamedTuple):
@@ -34,3 +39,28 @@ class Deadline(NamedTuple):
 
 ambient_deadline: ContextVar[Deadline | None] = ContextVar("micro_deadline", default=None)
 """The deadline of the call or event that is being handled; nested calls inherit it."""
+
+
+@asynccontextmanager
+async def enforce(deadline: Deadline | None, doing: str) -> AsyncIterator[None]:
+    """End the block when the deadline comes; a `TimeoutError` raised inside it passes unchanged.
+
+    Args:
+        deadline: When; `None` sets no limit.
+        doing: What the block does, for the error's text.
+
+    Raises:
+        DeadlineExceeded: the block was still running.
+    """
+    if deadline is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    timer = asyncio.timeout_at(loop.time() + deadline.remaining())
+    try:
+        async with timer:
+            yield
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise DeadlineExceeded(f"no time left for {doing}", id="micro.deadline") from None

@@ -243,7 +243,7 @@ def _default_name(service: str, function: Callable[..., Any]) -> str:
 
 
 def _instance(cls: type) -> object:
-    if inspect.isabstract(cls):
+    if inspect.isabstract(cls) or getattr(cls, "_is_protocol", False):
         raise HandlerError(f"class {cls.__qualname__}: it is abstract; hand over an instance")
     try:
         inspect.signature(cls).bind()
@@ -267,5 +267,10 @@ def _public_methods(cls: type) -> Iterator[str]:
 
 
 def _nested_types(cls: type) -> dict[str, Any]:
-    """Classes defined in a class's body, which its methods' annotations may name."""
-    return {name: value for name, value in vars(cls).items() if isinstance(value, type)}
+    """Classes defined in a class's body or its bases', which its methods' annotations may name."""
+    return {
+        name: value
+        for base in reversed(cls.__mro__)
+        for name, value in vars(base).items()
+        if isinstance(value, type) and not name.startswith("__")
+    }

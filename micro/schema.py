@@ -15,7 +15,7 @@ import pathlib
 import uuid
 from collections.abc import Iterator, Mapping
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, is_typeddict
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from typing import get_type_hints as read_annotations
 
 from pydantic import BaseModel
@@ -113,7 +113,7 @@ def _class_in_go(bare: Any, origin: type) -> str:
     for basic, name in _BASICS:
         if issubclass(origin, basic):
             return name
-    if is_typeddict(origin):
+    if _is_typed_dict(origin):
         return origin.__name__
     arguments = [each for each in get_args(bare) if each is not Ellipsis]
     if issubclass(origin, collections.abc.Mapping):
@@ -145,8 +145,13 @@ def _fields(type_: Any) -> Iterator[tuple[str, Any]]:
         types = _annotations(origin)
         for each in dataclasses.fields(origin):
             yield each.name, types.get(each.name, Any)
-    elif is_typeddict(origin):
+    elif _is_typed_dict(origin):
         yield from _annotations(origin).items()
+
+
+def _is_typed_dict(type_: Any) -> bool:
+    # That of typing does not know those of typing_extensions, which pydantic wants before 3.12.
+    return isinstance(type_, type) and "__required_keys__" in vars(type_)
 
 
 def _annotations(cls: type) -> Mapping[str, Any]:

@@ -30,6 +30,7 @@ Bind = Callable[[Any, Context], Any]
 _ASYNC_ITERATORS = (AsyncIterator, AsyncIterable, AsyncGenerator)
 _ASYNC_RESULTS = (Awaitable, Coroutine)
 _Parameter = inspect.Parameter
+_STARS = {_Parameter.VAR_POSITIONAL: "*", _Parameter.VAR_KEYWORD: "**"}
 
 
 class Kind(StrEnum):
@@ -159,8 +160,9 @@ def _parameters(
     request = context = None
     for parameter in inspect.signature(function).parameters.values():
         name = parameter.name
-        if parameter.kind in (_Parameter.VAR_POSITIONAL, _Parameter.VAR_KEYWORD):
-            raise _refused(function, f"'{parameter}' is not filled in by anything; leave it out")
+        if parameter.kind in _STARS:
+            starred = _STARS[parameter.kind] + name
+            raise _refused(function, f"'{starred}' is not filled in by anything; leave it out")
         if name not in types:
             raise _refused(function, _unannotated(name))
         if _is_context(types[name]):
@@ -201,7 +203,7 @@ def _item_type(function: Callable[..., Any], type_: Any, what: str) -> tuple[Any
         raise _refused(
             function, f"the {what}'s {origin.__name__} does not say of what; write AsyncIterator[T]"
         )
-    return (arguments[0],)
+    return (NoneType if arguments[0] is None else arguments[0],)
 
 
 def _yielded_type(function: Callable[..., Any], types: Mapping[str, Any]) -> Any:
@@ -226,7 +228,9 @@ def _returned_type(function: Callable[..., Any], types: Mapping[str, Any], flavo
     if flavour == "plain" and origin in _ASYNC_RESULTS:
         raise _refused(function, "it returns something to await; write 'async def'")
     if origin in (Generator, *_ASYNC_RESULTS):
-        raise _refused(function, f"a {origin.__name__} cannot be sent; return a value")
+        raise _refused(
+            function, f"it returns {origin.__name__}, which cannot be sent; return a value"
+        )
     return NoneType if bare in (Never, NoReturn) else type_
 
 

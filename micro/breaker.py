@@ -1,0 +1,68 @@
+"""A circuit breaker for one node: after a run of failures it is left alone for a while."""
+
+from __future__ import annotations
+
+import random
+import time
+
+__all__ = ["Breaker"]
+
+_TRIP = 5
+_COOL_DOWN = 1.0
+_LONGEST = 30.0
+
+
+class Breaker:
+    """Counts failures in a row; the fifth opens it.
+
+    While it is open the node gets no calls. After a cool-down, 1 s at first and doubled up to 30 s
+    with jitter, one probe goes through: its success closes the breaker, its failure opens it again.
+
+    Attributes:
+        failures: Failures in a row; the caller sets it to 0 through `success`.
+    """
+
+    __slots__ = ("_cool_down", "_open_until", "_probing", "failures")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._open_until = 0.0
+        self._cool_down = _COOL_DOWN
+        self._probing = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether calls go through freely."""
+        return not self._open_until
+
+    def admits(self) -> bool:
+        """Whether a call may go through now; a yes while it is open is the one probe."""
+        if not self._open_until:
+            return True
+        if self._probing or time.monotonic() < self._open_until:
+            return False
+        self._probing = True
+        return True
+
+    def success(self) -> None:
+        """A call was answered, be it with an error of the application's."""
+        self.failures = 0
+        self._open_until = 0.0
+        self._cool_down = _COOL_DOWN
+        self._probing = False
+
+    def failure(self) -> None:
+        """The node could not be reached, or did not answer in time."""
+        self.failures += 1
+        if self._probing or self.failures >= _TRIP:
+            self.eject()
+
+    def eject(self) -> None:
+        """Open at once: the node is known to be gone."""
+        self._probing = False
+        self._open_until = time.monotonic() + self._cool_down * random.uniform(0.8, 1.2)
+        self._cool_down = min(self._cool_down * 2, _LONGEST)
+
+    def release(self) -> None:
+        """The probe ended without telling anything: another may go."""
+        self._probing = False

@@ -1,0 +1,93 @@
+"""One request on its way through the server, and the endpoint it is for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from micro.codec.contract import Decoder, Encoder
+from micro.deadline import Deadline
+from micro.endpoint import Endpoint
+from micro.errors import MicroError
+from micro.gate import Gate
+from micro.middleware import Next
+from micro.protocol import ID, STREAM
+from micro.stream import Inflow, Outflow
+
+if TYPE_CHECKING:
+    from micro.session import Session
+
+__all__ = ["Call", "Mounted"]
+
+
+class Mounted:
+    """An endpoint with all that is the same for every call of it."""
+
+    __slots__ = ("chain", "coders", "endpoint", "gate")
+
+    def __init__(self, endpoint: Endpoint, chain: Next | None, gate: Gate[Call] | None) -> None:
+        self.endpoint = endpoint
+        self.chain = chain
+        self.gate = gate
+        self.coders: dict[str, tuple[Decoder, Encoder]] = {}
+
+
+class Call:
+    """One request on its way through the server."""
+
+    __slots__ = (
+        "body",
+        "deadline",
+        "expired",
+        "headers",
+        "id",
+        "inflow",
+        "mounted",
+        "outflow",
+        "session",
+        "slot",
+        "stopped",
+        "task",
+        "withdraw",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        mounted: Mounted,
+        headers: dict[str, str],
+        body: bytes,
+        deadline: Deadline | None,
+    ) -> None:
+        self.session = session
+        self.mounted = mounted
+        self.headers = headers
+        self.body = body
+        self.deadline = deadline
+        self.id = headers.get(STREAM) or headers.get(ID, "")
+        self.task: asyncio.Task[None] | None = None
+        self.slot: set[Call] | None = None
+        self.expired = False
+        self.stopped = False
+        self.inflow: Inflow | None = None
+        self.outflow: Outflow | None = None
+        self.withdraw: Callable[[Call], None] | None = None
+
+    def cancel(self) -> None:
+        """The client is gone or wants it no more."""
+        if self.task is not None:
+            self.task.cancel()
+        elif self.withdraw is not None:
+            self.withdraw(self)
+
+    def client_left(self) -> None:
+        """The client closed its stream: nobody reads what the handler still has to say."""
+        if self.mounted.endpoint.kind.streams_requests:
+            return
+        self.cancel()
+
+    def outflow_fails(self, error: MicroError) -> None:
+        """No more can be sent, because of `error`."""
+        if self.outflow is not None:
+            self.outflow.fail(error)

@@ -1,0 +1,469 @@
+"""The client: calls, streams and events, sent to services by their names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Final, Self, TypeVar, overload
+
+from micro.broker.contract import Broker
+from micro.client_stream import ClientStream
+from micro.codec import Codecs
+from micro.codec.contract import Decoder, Encoder
+from micro.deadline import Deadline, ambient_deadline, enforce
+from micro.directory import Directory
+from micro.errors import (
+    DeadlineExceeded,
+    MicroError,
+    NoResponders,
+    TransportError,
+)
+from micro.message import Message
+from micro.middleware import Layer, Next, Request, Response, fold
+from micro.names import check_endpoint, check_service
+from micro.protocol import CONTENT_TYPE, ERROR, error_from, request_headers
+from micro.proxy import make_proxy
+from micro.publisher import Publisher
+from micro.registry.contract import Registry
+from micro.retry import backoff, may_retry
+from micro.route import Peer, Route
+from micro.scope import open_scope
+from micro.selector import Strategy, Where, least_in_flight
+from micro.transport.contract import Transport
+
+__all__ = ["DEFAULT", "Client", "ClientOptions", "Fallback"]
+
+R = TypeVar("R")
+P = TypeVar("P")
+Fallback = Callable[[MicroError], R]
+"""Gives a value in place of a call's error, or raises."""
+
+DEFAULT: Final = float("nan")
+"""The timeout that stands for the client's own default."""
+
+_MOST_PLANS = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """How a client behaves where a call does not say otherwise.
+
+    Attributes:
+        timeout: Seconds until a call must be answered, retries included.
+        retries: How often a call may be tried again where that is safe.
+        content_type: How requests and events are written.
+        strategy: Picks the node for each call.
+        middleware: Layers round every call and stream, the first outermost.
+        publish_middleware: Layers round every event that is published.
+        name: The name of the service that owns the client; empty for none.
+    """
+
+    timeout: float = 5.0
+    retries: int = 2
+    content_type: str = "application/json"
+    strategy: Strategy[Any] = least_in_flight
+    middleware: Sequence[Layer] = ()
+    publish_middleware: Sequence[Layer] = ()
+    name: str = ""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What a call needs that depends on its types alone."""
+
+    service: str
+    endpoint: str
+    content_type: str
+    encode: Encoder
+    decode: Decoder
+    native: dict[str, str]
+    foreign: dict[str, str]
+    response_type: Any
+
+
+@dataclass(slots=True)
+class _Options:
+    """What one call asked for."""
+
+    where: Where | None
+    idempotent: bool | None
+    retries: int
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """What one call has tried so far."""
+
+    count: int = 0
+    failed: dict[Peer, MicroError] = field(default_factory=dict)
+
+
+class Client:
+    """Calls services and publishes events. Use it inside `async with`; many calls share it.
+
+    Args:
+        transport: Dials nodes.
+        broker: Publishes events.
+        registry: Tells who serves what.
+        codecs: Reads and writes bodies.
+        options: Defaults for every call.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        broker: Broker,
+        registry: Registry,
+        codecs: Codecs,
+        options: ClientOptions | None = None,
+    ) -> None:
+        self.broker = broker
+        self.registry = registry
+        self.options = options or ClientOptions()
+        self._codecs = codecs
+        self._plans: dict[Any, _Plan] = {}
+        self._directory = Directory(transport, registry, self.options.strategy)
+        self._routes = self._directory.routes
+        self._publisher = Publisher(
+            broker, codecs, self.options.content_type, self.options.publish_middleware
+        )
+        self._scope_of = open_scope()
+
+    async def __aenter__(self) -> Self:
+        self._directory.open(await self._scope_of.__aenter__())
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self._directory.close()
+        await self._scope_of.__aexit__(*exc)
+
+    @overload
+    async def call(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any = ...,
+        response_type: type[R] = ...,
+        *,
+        timeout: float | None = ...,
+        headers: dict[str, str] | None = ...,
+        where: Where | None = ...,
+        idempotent: bool | None = ...,
+        retries: int | None = ...,
+        content_type: str | None = ...,
+        fallback: Fallback[R] | None = ...,
+    ) -> R: ...
+
+    @overload
+    async def call(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any = ...,
+        response_type: Any = ...,
+        *,
+        timeout: float | None = ...,
+        headers: dict[str, str] | None = ...,
+        where: Where | None = ...,
+        idempotent: bool | None = ...,
+        retries: int | None = ...,
+        content_type: str | None = ...,
+        fallback: Fallback[Any] | None = ...,
+    ) -> Any: ...
+
+    async def call(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any = None,
+        response_type: Any = Any,
+        *,
+        timeout: float | None = DEFAULT,
+        headers: dict[str, str] | None = None,
+        where: Where | None = None,
+        idempotent: bool | None = None,
+        retries: int | None = None,
+        content_type: str | None = None,
+        fallback: Fallback[Any] | None = None,
+    ) -> Any:
+        """Call an endpoint and wait for its answer.
+
+        Inside a handler the handler's own deadline holds as well, whichever comes first. Leaving
+        the call early (cancellation) stops the handler at the other end.
+
+        Args:
+            service: The service's name.
+            endpoint: The endpoint's name, `Type.Method`.
+            request: The request; `None` for an endpoint that takes none.
+            response_type: What to read the answer as.
+            timeout: Seconds until the answer must be here, retries included; the client's default
+                when not given, no limit of its own when `None`.
+            headers: Headers of the application's own.
+            where: Which nodes may answer.
+            idempotent: Whether running it twice does no harm; what the registry says of the
+                endpoint when not given.
+            retries: How often it may be tried again where that is safe.
+            content_type: How to write the request.
+            fallback: Gives a value in place of the error, should the call fail.
+
+        Raises:
+            MicroError: the class says what kind, `refused` whether it surely did not run.
+        """
+        plan = self._plan(service, endpoint, type(request), response_type, content_type)
+        wanted = _Options(where, idempotent, self.options.retries if retries is None else retries)
+        deadline = self._deadline(timeout)
+        try:
+            if not self.options.middleware:
+                reply = await self._attempt(plan, plan.encode(request), headers, deadline, wanted)
+                return self._decode(plan, reply)
+            layered = Request("client", service, endpoint, dict(headers or {}), request, deadline)
+            return (await fold(self.options.middleware, self._last(plan, wanted))(layered)).value
+        except MicroError as error:
+            if fallback is None:
+                raise
+            return fallback(error)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any = None,
+        response_type: type[R] = Any,  # type: ignore[assignment]  # Any is a form, not a class
+        *,
+        timeout: float | None = None,
+        headers: dict[str, str] | None = None,
+        where: Where | None = None,
+        content_type: str | None = None,
+    ) -> AsyncIterator[ClientStream[R]]:
+        """Open a stream; leaving the block ends it at both ends.
+
+        Args:
+            service: The service's name.
+            endpoint: The endpoint's name.
+            request: The one request of a server stream; an async iterable to send all of, while
+                answers come; or `None` to send by hand with `ClientStream.send`.
+            response_type: What to read each answer as.
+            timeout: Seconds for the whole stream. There is no limit when not given: a peer that
+                dies is noticed all the same, within half a minute.
+            headers: Headers of the application's own.
+            where: Which nodes may answer.
+            content_type: How to write requests.
+
+        Raises:
+            MicroError: the stream could not be opened, or failed.
+        """
+        many = isinstance(request, AsyncIterable)
+        plan = self._plan(service, endpoint, type(request), response_type, content_type)
+        deadline = self._deadline(timeout)
+        layered = Request("client", service, endpoint, dict(headers or {}), request, deadline)
+
+        async def last(request: Request) -> Response:
+            return Response(await self._open_stream(plan, request, where), {})
+
+        async with enforce(deadline, f"the stream {endpoint}") if deadline else nullcontext():
+            response = await fold(self.options.middleware, last)(layered)
+            stream, call, connection = response.value
+            try:
+                async with open_scope() as scope:
+                    if many:
+                        scope.start(stream.send_all(layered.value))
+                    yield stream
+                    scope.cancel()
+            finally:
+                call.close()
+                if not connection.native:
+                    connection.socket.close()
+
+    async def publish(
+        self,
+        topic: str,
+        event: Any,
+        *,
+        headers: dict[str, str] | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        """Publish an event.
+
+        Returns when it is on its way. Delivery is at most once: a subscriber that is away, and
+        with a NATS broker an event in flight when the connection breaks, misses it; `flush` tells
+        that the server has taken all that was published before.
+
+        Args:
+            topic: Where; no wildcards.
+            event: A value that the codec can write.
+            headers: Headers of the application's own.
+            content_type: How to write it.
+
+        Raises:
+            InvalidName: the topic cannot be used.
+            ConnectionLost: there was no connection within the broker's bound.
+        """
+        await self._publisher.publish(topic, event, headers, content_type)
+
+    async def flush(self) -> None:
+        """Wait until the broker has taken all that was published before."""
+        await self.broker.flush()
+
+    def use(self, contract: type[P], *, service: str, prefix: str | None = None) -> P:
+        """A typed client: an object with the methods of a Protocol class, each one a call.
+
+        Args:
+            contract: A Protocol class; its coroutine methods are calls, its methods that return an
+                `AsyncIterator` are streams.
+            service: The service's name.
+            prefix: The first half of the endpoints' names; the class's own name when not given.
+
+        Raises:
+            HandlerError: a method's signature cannot be called.
+        """
+        return make_proxy(self, contract, service=service, prefix=prefix or contract.__name__)
+
+    async def _attempt(
+        self,
+        plan: _Plan,
+        body: bytes,
+        headers: dict[str, str] | None,
+        deadline: Deadline | None,
+        wanted: _Options,
+    ) -> Message:
+        """Send a request to one node after another until one answers or it must not go on."""
+        route = self._routes.get(plan.service)
+        if route is None or not route.ready:
+            route = await self._directory.find(plan.service, deadline)
+        attempts: _Attempts | None = None
+        while True:
+            peer: Peer | None = None
+            try:
+                peer = route.pick(wanted.where, attempts.failed if attempts else None)
+                connection = peer.connection or await peer.connect()
+                outgoing = (plan.native if peer.native else plan.foreign).copy()
+                if headers:
+                    outgoing = {**headers, **outgoing}
+                reply = await connection.call(outgoing, body, deadline)
+                error = error_from(reply.headers) if ERROR in reply.headers else None
+                if peer.breaker.failures or not peer.breaker.closed:
+                    peer.breaker.success()
+                if error is None:
+                    route.budget.earn()
+                    return reply
+            except MicroError as failure:
+                error = failure
+                _note(peer, failure)
+            attempts = attempts or _Attempts()
+            await self._before_retry(route, plan, wanted, deadline, attempts, peer, error)
+
+    async def _before_retry(
+        self,
+        route: Route,
+        plan: _Plan,
+        wanted: _Options,
+        deadline: Deadline | None,
+        attempts: _Attempts,
+        peer: Peer | None,
+        error: MicroError,
+    ) -> None:
+        """Return when another attempt may be made, after a pause; raise `error` when not."""
+        attempts.count += 1
+        idempotent = wanted.idempotent
+        if idempotent is None:
+            idempotent = plan.endpoint in route.idempotent
+        if peer is None or not may_retry(error, idempotent=idempotent):
+            raise error
+        if attempts.count > wanted.retries or not route.budget.spend():
+            raise error
+        attempts.failed[peer] = error
+        pause = backoff(attempts.count, error)
+        if deadline is not None and deadline.remaining() <= pause:
+            raise error
+        await asyncio.sleep(pause)
+
+    async def _open_stream(
+        self, plan: _Plan, request: Request, where: Where | None
+    ) -> tuple[ClientStream[Any], Any, Any]:
+        route = await self._directory.find(plan.service, request.deadline)
+        peer = route.pick(where)
+        connection = peer.connection or await peer.connect()
+        if not peer.native:
+            # A go-micro server mistakes a late end of one stream for the end of the socket.
+            connection = await peer.dial()
+        one = request.value is not None and not isinstance(request.value, AsyncIterable)
+        body = plan.encode(request.value) if one else b""
+        template = plan.native if peer.native else plan.foreign
+        opening = body if peer.native else b"{}\n"
+        call = connection.open_stream({**request.headers, **template}, opening, request.deadline)
+        if one and not peer.native:
+            await call.send(body)
+        encode = self._codecs.encoder_for(plan.content_type, Any)
+        return ClientStream(call, encode, plan.decode), call, connection
+
+    def _last(self, plan: _Plan, wanted: _Options) -> Next:
+        async def last(request: Request) -> Response:
+            reply = await self._attempt(
+                plan, plan.encode(request.value), request.headers, request.deadline, wanted
+            )
+            return Response(self._decode(plan, reply), dict(reply.headers))
+
+        return last
+
+    def _decode(self, plan: _Plan, reply: Message) -> Any:
+        content_type = reply.headers.get(CONTENT_TYPE, plan.content_type)
+        if content_type == plan.content_type:
+            return plan.decode(reply.body)
+        return self._codecs.decoder_for(content_type, plan.response_type)(reply.body)
+
+    def _deadline(self, timeout: float | None) -> Deadline | None:
+        ambient = ambient_deadline.get()
+        if timeout is None:
+            return ambient
+        if timeout != timeout:  # not a number: DEFAULT
+            timeout = self.options.timeout
+        deadline = Deadline.after(timeout).tighter(ambient)
+        if deadline.remaining() <= 0:
+            raise DeadlineExceeded("no time left for the call", id="micro.client", refused=True)
+        return deadline
+
+    def _plan(
+        self, service: str, endpoint: str, sent: Any, response_type: Any, content_type: str | None
+    ) -> _Plan:
+        key = (service, endpoint, sent, response_type, content_type)
+        try:
+            plan = self._plans.get(key)
+        except TypeError:  # a type that cannot be hashed is planned anew each time
+            return self._new_plan(*key)
+        if plan is None:
+            plan = self._new_plan(*key)
+            if len(self._plans) < _MOST_PLANS:
+                self._plans[key] = plan
+        return plan
+
+    def _new_plan(
+        self, service: str, endpoint: str, sent: Any, response_type: Any, content_type: str | None
+    ) -> _Plan:
+        kind = content_type or self.options.content_type
+        check_service(service)
+        check_endpoint(endpoint)
+        return _Plan(
+            service=service,
+            endpoint=endpoint,
+            content_type=kind,
+            encode=self._codecs.encoder_for(kind, Any if issubclass(sent, AsyncIterable) else sent),
+            decode=self._codecs.decoder_for(kind, response_type),
+            native=request_headers(service, endpoint, kind, native=True),
+            foreign=request_headers(service, endpoint, kind, native=False),
+            response_type=response_type,
+        )
+
+
+def _note(peer: Peer | None, error: MicroError) -> None:
+    """Let a node's breaker know how an attempt at it ended."""
+    if peer is None:
+        return
+    if isinstance(error, NoResponders):
+        peer.breaker.eject()
+    elif isinstance(error, TransportError | DeadlineExceeded):
+        peer.breaker.failure()
+    else:
+        peer.breaker.release()

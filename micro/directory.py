@@ -1,0 +1,130 @@
+"""Follows the registry for the services that a client calls; each is asked for once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from micro.connection import Connection, expire_reply
+from micro.deadline import Deadline, enforce
+from micro.errors import MicroError, Unavailable
+from micro.message import Message
+from micro.registry.contract import Registry
+from micro.registry.record import Node
+from micro.route import Peer, Route
+from micro.scope import Scope
+from micro.selector import Strategy
+from micro.timers import Timers
+from micro.transport.contract import Transport
+
+__all__ = ["Directory"]
+
+_log = logging.getLogger("micro.client")
+_KEEP_ALIVE = 20.0
+_MOST_UNKNOWN = 256
+
+
+class Directory:
+    """The routes of one client.
+
+    The first call to a service opens a watch of it, which keeps its route up to date from then on;
+    calls that come meanwhile wait for the same answer. A name that nobody serves stays watched too,
+    so that calling it again costs no query; beyond a few hundred such names the oldest is dropped.
+
+    Args:
+        transport: Dials nodes.
+        registry: Is watched.
+        strategy: Picks nodes.
+
+    Attributes:
+        routes: By service name; one that is not `ready` has no answer yet.
+    """
+
+    def __init__(self, transport: Transport, registry: Registry, strategy: Strategy[Any]) -> None:
+        self.routes: dict[str, Route] = {}
+        self._transport = transport
+        self._registry = registry
+        self._strategy = strategy
+        self._followers: dict[str, asyncio.Task[Any]] = {}
+        self._connections: set[Connection] = set()
+        self._scope: Scope | None = None
+        self._timers: Timers[asyncio.Future[Message]]
+
+    def open(self, scope: Scope) -> None:
+        """Start to work; tasks belong to `scope`."""
+        self._scope = scope
+        self._timers = Timers(expire_reply)
+        scope.start(self._keep_alive(), name="micro.client.keep_alive")
+
+    def close(self) -> None:
+        """Close every connection; calls under way end."""
+        for connection in tuple(self._connections):
+            connection.socket.close()
+        self._timers.close()
+
+    async def find(self, service: str, deadline: Deadline | None) -> Route:
+        """The route to a service, once the registry has answered for it.
+
+        Raises:
+            DeadlineExceeded: the registry did not answer in time.
+            Unavailable: it could not be asked.
+        """
+        route = self.routes.get(service)
+        if route is None:
+            route = self._follow(service)
+        if not route.ready:
+            async with enforce(deadline, f"finding {service!r}"):
+                await route.wait_ready()
+        return route
+
+    def _follow(self, service: str) -> Route:
+        if self._scope is None:
+            raise Unavailable("the client is not open", id="micro.client", refused=True)
+        self._forget_unknown()
+        route = self.routes[service] = Route(service, self._strategy, self._new_peer)
+        work = self._watch(route)
+        self._followers[service] = self._scope.start(work, name=f"micro.client.watch.{service}")
+        return route
+
+    async def _watch(self, route: Route) -> None:
+        try:
+            async with self._registry.watch(route.name) as changes:
+                async for records in changes:
+                    route.update(records)
+        except MicroError as error:
+            _log.warning("the registry cannot be watched for %s: %s", route.name, error)
+            route.fail(error)
+        finally:
+            if self.routes.get(route.name) is route:
+                del self.routes[route.name]
+                self._followers.pop(route.name, None)
+
+    def _forget_unknown(self) -> None:
+        unknown = [name for name, route in self.routes.items() if route.ready and not route.peers]
+        if len(unknown) >= _MOST_UNKNOWN:
+            self._followers[unknown[0]].cancel()
+
+    def _new_peer(self, node: Node, version: str) -> Peer:
+        return Peer(node, version, self._dial)
+
+    async def _dial(self, node: Node, on_closed: Callable[[Connection], None]) -> Connection:
+        def closed(connection: Connection) -> None:
+            self._connections.discard(connection)
+            on_closed(connection)
+
+        connection = Connection(timers=self._timers, metadata=node.metadata, on_closed=closed)
+        connection.socket = await self._transport.dial(
+            node.address, connection, metadata=node.metadata
+        )
+        self._connections.add(connection)
+        return connection
+
+    async def _keep_alive(self) -> None:
+        """Ping where streams are open: it keeps them alive there, and shows here who is gone."""
+        while True:
+            await asyncio.sleep(_KEEP_ALIVE)
+            for connection in tuple(self._connections):
+                if connection.streaming:
+                    connection.ping()

@@ -1,0 +1,83 @@
+"""One shape of middleware, mounted in three places: client, server and subscriber.
+
+    async def layer(request: Request, next: Next) -> Response: ...
+
+The first layer of a list is the outermost. A chain is folded once, when its endpoint is mounted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import reduce
+from typing import Any
+
+from micro.deadline import Deadline
+
+__all__ = ["Layer", "Next", "Request", "Response", "fold"]
+
+
+class Request:
+    """What a layer sees on the way in; it may change the headers and the value.
+
+    Attributes:
+        side: `client`, `server` or `subscriber`: where the layer is mounted.
+        service: The service that is called, or that handles.
+        endpoint: The endpoint's name; a topic on the subscriber's side.
+        headers: Headers that go out (client), or came in (server, subscriber).
+        value: The request or event, already a value of its type; for a stream of requests an
+            async iterator of them.
+        deadline: When the answer is wanted; `None` for an event.
+    """
+
+    __slots__ = ("deadline", "endpoint", "headers", "service", "side", "value")
+
+    def __init__(
+        self,
+        side: str,
+        service: str,
+        endpoint: str,
+        headers: dict[str, str],
+        value: Any,
+        deadline: Deadline | None,
+    ) -> None:
+        self.side = side
+        self.service = service
+        self.endpoint = endpoint
+        self.headers = headers
+        self.value = value
+        self.deadline = deadline
+
+
+class Response:
+    """What a layer sees on the way out.
+
+    Attributes:
+        value: The answer as a value; for a stream of answers an async iterator of them; `None`
+            from a subscriber.
+        headers: The reply's headers: read on the client's side, sent on the server's.
+    """
+
+    __slots__ = ("headers", "value")
+
+    def __init__(self, value: Any, headers: dict[str, str]) -> None:
+        self.value = value
+        self.headers = headers
+
+
+Next = Callable[[Request], Awaitable[Response]]
+"""The rest of the chain."""
+
+Layer = Callable[[Request, Next], Awaitable[Response]]
+"""One middleware. It calls `next(request)` as often as it likes, not at all included."""
+
+
+def fold(layers: Sequence[Layer], innermost: Next) -> Next:
+    """Fold layers round the innermost step, the first one outermost."""
+    return reduce(_wrap, reversed(layers), innermost)
+
+
+def _wrap(next: Next, layer: Layer) -> Next:
+    def call(request: Request) -> Awaitable[Response]:
+        return layer(request, next)
+
+    return call

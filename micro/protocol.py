@@ -1,0 +1,218 @@
+"""The RPC protocol: go-micro's headers, and how two Python peers say the same in fewer words.
+
+Pure functions from messages to calls and back; no I/O. go-micro's own dialect is described in
+`docs/wire.md`. A *native* frame is one between two peers of this framework: it has no
+`Micro-Method` header (every go-micro client sends one), and its replies carry the id and the
+content type only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from micro.deadline import Deadline
+from micro.errors import MicroError, error_from_wire, error_to_wire
+
+__all__ = [
+    "ACCEPT",
+    "CONTENT_TYPE",
+    "CREDIT",
+    "ENDPOINT",
+    "EOS",
+    "ERROR",
+    "ID",
+    "METHOD",
+    "NATIVE",
+    "PING_TOPIC",
+    "REFUSED",
+    "RETRY_AFTER",
+    "SERVICE",
+    "SIGNAL",
+    "STREAM",
+    "TIMEOUT",
+    "TOPIC",
+    "canonical",
+    "deadline_from",
+    "error_from",
+    "error_headers",
+    "event_headers",
+    "is_native",
+    "ping_headers",
+    "reply_headers",
+    "request_headers",
+    "set_id",
+    "stream_reply_headers",
+    "timeout_of",
+]
+
+SERVICE = "Micro-Service"
+METHOD = "Micro-Method"
+ENDPOINT = "Micro-Endpoint"
+ID = "Micro-Id"
+STREAM = "Micro-Stream"
+ERROR = "Micro-Error"
+TOPIC = "Micro-Topic"
+TIMEOUT = "Timeout"
+CONTENT_TYPE = "Content-Type"
+ACCEPT = "Accept"
+
+SIGNAL = "Micro-Signal"
+"""Native: `cancel`, `end` (no more items from this side), `credit`, or `ping`."""
+CREDIT = "Micro-Credit"
+"""Native: how many items more the sender of this header can take."""
+REFUSED = "Micro-Refused"
+"""Native, on an error: present when the request surely did not run."""
+RETRY_AFTER = "Micro-Retry-After"
+"""Native, on an error: seconds until another try is sensible."""
+
+EOS = "EOS"
+"""The `Micro-Error` text that ends a stream in good order."""
+PING_TOPIC = "micro.ping"
+"""The topic of a keep-alive frame to a go-micro server, which echoes it."""
+
+NATIVE = "native"
+"""The node metadata key whose value is the version of the native dialect a node understands."""
+
+_GO_ID = "Micro-ID"
+_NANOSECONDS = 1_000_000_000
+_LONGEST = 10 * 365 * 24 * 3600.0
+# Each protocol header by its lower-case name; the server of every go-micro generation also writes,
+# and reads, most of them with an `X-` before (go-micro `server/rpc_codec.go`).
+_KNOWN = {
+    name.lower(): name
+    for name in (SERVICE, METHOD, ENDPOINT, ID, STREAM, ERROR, TOPIC, TIMEOUT, CONTENT_TYPE, ACCEPT)
+}
+
+
+def is_native(metadata: Mapping[str, str]) -> bool:
+    """Whether a node with this metadata understands the native dialect."""
+    return metadata.get(NATIVE) == "1"
+
+
+def canonical(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers with the protocol's own names spelt one way; a name wins over its X- twin."""
+    found: dict[str, str] = {}
+    twins: dict[str, str] = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        known = _KNOWN.get(lower)
+        if known is not None:
+            found[known] = value
+        elif lower.startswith("x-") and (known := _KNOWN.get(lower[2:])) is not None:
+            twins[known] = value
+        else:
+            found[name] = value
+    return {**twins, **found} if twins else found
+
+
+def request_headers(
+    service: str, endpoint: str, content_type: str, *, native: bool
+) -> dict[str, str]:
+    """The headers that every request to one endpoint shares; id and timeout are added to a copy."""
+    if native:
+        return {ENDPOINT: endpoint, CONTENT_TYPE: content_type}
+    return {
+        ACCEPT: content_type,
+        CONTENT_TYPE: content_type,
+        ENDPOINT: endpoint,
+        METHOD: endpoint,
+        SERVICE: service,
+    }
+
+
+def set_id(headers: dict[str, str], id: str, *, native: bool) -> None:
+    """Put a call's id on a request, in both spellings for go-micro: v2 reads one, v4 the other."""
+    headers[ID] = id
+    if not native:
+        headers[_GO_ID] = id
+
+
+def timeout_of(deadline: Deadline) -> str:
+    """What remains of a deadline as `Timeout` has it: decimal nanoseconds, at least 1."""
+    return str(max(1, int((deadline.at - time.monotonic()) * _NANOSECONDS)))
+
+
+def deadline_from(headers: Mapping[str, str]) -> Deadline | None:
+    """The deadline that a request's `Timeout` header asks for, counted from now.
+
+    A header that is absent, not a number or negative gives none: the peer set no limit that
+    can be understood, and the server's own still holds.
+    """
+    text = headers.get(TIMEOUT)
+    if text is None:
+        return None
+    try:
+        seconds = int(text) / _NANOSECONDS
+    except ValueError:
+        return None
+    if seconds <= 0:
+        return None
+    return Deadline(time.monotonic() + min(seconds, _LONGEST))
+
+
+def reply_headers(request: Mapping[str, str], content_type: str) -> dict[str, str]:
+    """The headers of a successful reply, in the dialect of the request."""
+    id = request.get(ID, "")
+    if METHOD not in request:
+        return {ID: id, CONTENT_TYPE: content_type}
+    return {CONTENT_TYPE: content_type, ID: id, _GO_ID: id, "X-Micro-ID": id}
+
+
+def stream_reply_headers(request: Mapping[str, str], content_type: str) -> dict[str, str]:
+    """The headers of one item of a stream on its way to the client."""
+    headers = reply_headers(request, content_type)
+    if METHOD in request:
+        for name in (SERVICE, METHOD, ENDPOINT):
+            value = request.get(name, "")
+            headers[name] = value
+            headers[f"X-{name}"] = value
+    return headers
+
+
+def error_headers(request: Mapping[str, str], error: MicroError | str) -> dict[str, str]:
+    """The headers of a failed reply, or of a stream's end when `error` is `EOS`.
+
+    A go-micro client finds its own headers echoed (go-micro `server/rpc_codec.go`).
+    """
+    text = error if isinstance(error, str) else error_to_wire(error)
+    if METHOD in request:
+        return {**request, _GO_ID: request.get(ID, ""), ERROR: text, f"X-{ERROR}": text}
+    headers = {ID: request.get(ID, ""), ERROR: text}
+    if isinstance(error, MicroError):
+        if error.refused:
+            headers[REFUSED] = "1"
+        if error.retry_after is not None:
+            headers[RETRY_AFTER] = f"{error.retry_after:g}"
+    return headers
+
+
+def error_from(headers: Mapping[str, str]) -> MicroError | None:
+    """The error that a reply carries, or `None` for a success."""
+    text = headers.get(ERROR)
+    if not text:
+        return None
+    error = error_from_wire(text)
+    error.refused = REFUSED in headers
+    if (seconds := headers.get(RETRY_AFTER)) is not None:
+        try:
+            error.retry_after = float(seconds)
+        except ValueError:
+            error.retry_after = None
+    return error
+
+
+def ping_headers(id: str, *, native: bool) -> dict[str, str]:
+    """A frame that keeps a socket with an open, quiet stream alive.
+
+    go-micro's servers close a socket after 60 s without a frame (go-micro
+    `transport/nats/nats.go`); a frame with a topic counts, and comes back.
+    """
+    if native:
+        return {ID: id, SIGNAL: "ping"}
+    return {TOPIC: PING_TOPIC, CONTENT_TYPE: "application/json"}
+
+
+def event_headers(topic: str, id: str, content_type: str) -> dict[str, str]:
+    """The headers of a published event."""
+    return {CONTENT_TYPE: content_type, _GO_ID: id, TOPIC: topic}

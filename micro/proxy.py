@@ -1,0 +1,89 @@
+"""Typed clients: a Protocol class's methods become calls and streams."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from micro.endpoint import camel_case
+from micro.errors import HandlerError
+from micro.names import check_endpoint
+from micro.signature import where
+
+if TYPE_CHECKING:
+    from micro.client import Client
+
+__all__ = ["make_proxy"]
+
+P = TypeVar("P")
+_MANY = (AsyncIterator, AsyncIterable, AsyncGenerator)
+
+
+def make_proxy(client: Client, contract: type[P], *, service: str, prefix: str) -> P:
+    """Make an object with the contract's public methods, each of which calls its endpoint.
+
+    A method takes the request, if any, as its one positional argument; keyword-only parameters
+    of the contract, such as `timeout`, are handed to `Client.call` or `Client.stream`.
+
+    Raises:
+        HandlerError: there are no methods, or one has a signature that cannot be called.
+    """
+    names = {**vars(contract)}
+    methods: dict[str, Any] = {}
+    for base in reversed(contract.__mro__):
+        for name, function in vars(base).items():
+            if inspect.isfunction(function) and not name.startswith("_"):
+                endpoint = check_endpoint(f"{prefix}.{camel_case(name)}")
+                methods[name] = staticmethod(_method(client, service, endpoint, function, names))
+    if not methods:
+        raise HandlerError(f"class {contract.__qualname__}: it has no public methods to call")
+    return cast(P, type(f"{contract.__name__}Client", (), methods)())
+
+
+def _method(
+    client: Client,
+    service: str,
+    endpoint: str,
+    function: Callable[..., Any],
+    names: dict[str, Any],
+) -> Callable[..., Any]:
+    try:
+        types = get_type_hints(function, localns=names)
+    except NameError as error:
+        raise HandlerError(f"{where(function)}: its annotations name nothing: {error}") from None
+    if "return" not in types:
+        raise HandlerError(f"{where(function)}: say what it returns, as in '-> Balance'")
+    answer = types.pop("return")
+    sends_many = any(get_origin(each) in _MANY for each in types.values())
+    if get_origin(answer) in _MANY:
+        return _stream(client, service, endpoint, get_args(answer)[0])
+    if not inspect.iscoroutinefunction(function):
+        raise HandlerError(f"{where(function)}: write 'async def', or return an AsyncIterator")
+    if sends_many:
+        return _collect(client, service, endpoint, answer)
+    return _call(client, service, endpoint, answer)
+
+
+def _call(client: Client, service: str, endpoint: str, answer: Any) -> Callable[..., Any]:
+    async def call(request: Any = None, **options: Any) -> Any:
+        return await client.call(service, endpoint, request, answer, **options)
+
+    return call
+
+
+def _stream(client: Client, service: str, endpoint: str, item: Any) -> Callable[..., Any]:
+    async def stream(request: Any = None, **options: Any) -> AsyncIterator[Any]:
+        async with client.stream(service, endpoint, request, item, **options) as answers:
+            async for answer in answers:
+                yield answer
+
+    return stream
+
+
+def _collect(client: Client, service: str, endpoint: str, answer: Any) -> Callable[..., Any]:
+    async def collect(requests: AsyncIterable[Any], **options: Any) -> Any:
+        async with client.stream(service, endpoint, requests, answer, **options) as answers:
+            return await answers.receive()
+
+    return collect

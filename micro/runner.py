@@ -1,0 +1,131 @@
+"""Running services as a program: settings, signals, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from micro.backend import ConnectionEvent, ConnectionState
+from micro.errors import MicroError, TransportError, UsageError
+from micro.life import Life
+from micro.logs import setup_logging
+from micro.plugins import Backends
+from micro.service import Service
+from micro.settings import Settings
+
+__all__ = [
+    "EXIT_CUT_OFF",
+    "EXIT_UNREACHABLE",
+    "EXIT_USAGE",
+    "run_async",
+    "run_main",
+    "run_services",
+]
+
+_log = logging.getLogger("micro.service")
+
+EXIT_CUT_OFF = 1
+"""Something still ran when the shutdown timeout was over."""
+EXIT_USAGE = 2
+"""A setting, plugin or handler cannot be used."""
+EXIT_UNREACHABLE = 3
+"""No server could be reached."""
+
+_SPREAD = 0.1
+_ALARMS = (ConnectionState.DISCONNECTED, ConnectionState.CLOSED, ConnectionState.DENIED)
+
+
+def run_main(services: Sequence[Service], argv: Sequence[str]) -> None:
+    """Run services with the settings of a command line until a signal comes, and exit.
+
+    An error that a user can mend is one line on standard error, without a traceback.
+    """
+    try:
+        settings = services[0].settings(argv, os.environ)
+        setup_logging(settings.log_level, settings.log_format)
+        code = run_async(run_services(services, settings))
+    except UsageError as error:
+        code = _complain(error, EXIT_USAGE)
+    except TransportError as error:
+        code = _complain(error, EXIT_UNREACHABLE)
+    except MicroError as error:
+        code = _complain(error, EXIT_CUT_OFF)
+    sys.exit(code)
+
+
+def run_async(work: Coroutine[Any, Any, int]) -> int:
+    """Run a coroutine on a new event loop: uvloop's when it is installed, else asyncio's."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if find_spec("uvloop") is not None:
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(work)
+
+
+async def run_services(services: Sequence[Service], settings: Settings) -> int:
+    """Run services until SIGINT or SIGTERM, all over the same open plugins.
+
+    They start in the order given and stop in the reverse. A second signal ends the process at once,
+    with code 130.
+
+    Returns:
+        0, or 1 when something had to be cut off.
+    """
+    names = "+".join(service.name or settings.server_name for service in services)
+    with _signals() as stop:
+        async with (
+            Backends(name=names, settings=settings, on_event=_log_event) as backends,
+            AsyncExitStack() as stack,
+        ):
+            lives = []
+            for service in services:
+                chosen = service.over(settings)
+                life = Life(service, chosen, backends, spread=_SPREAD)
+                await stack.enter_async_context(life)
+                lives.append(life)
+            _log.info("ready: %s", names)
+            await stop.wait()
+            _log.info("stopping: %s", names)
+            for life in reversed(lives):
+                await life.stop()
+    return EXIT_CUT_OFF if any(life.stuck for life in lives) else 0
+
+
+@contextmanager
+def _signals() -> Iterator[asyncio.Event]:
+    """An event that the first SIGINT or SIGTERM sets; the second ends the process."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def arrived() -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    caught = (signal.SIGINT, signal.SIGTERM)
+    for number in caught:
+        loop.add_signal_handler(number, arrived)
+    try:
+        yield stop
+    finally:
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+
+def _log_event(event: ConnectionEvent) -> None:
+    level = logging.WARNING if event.state in _ALARMS else logging.INFO
+    _log.log(level, "connection %s%s", event.state.value, event.detail and f": {event.detail}")
+
+
+def _complain(error: MicroError, code: int) -> int:
+    sys.stderr.write(f"error: {error.detail}\n")
+    return code

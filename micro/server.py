@@ -1,0 +1,423 @@
+"""The server: runs a handler for each request, within bounds, and answers whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, Self
+
+from micro.call import Call, Mounted
+from micro.codec import Codecs
+from micro.codec.contract import Decoder, Encoder
+from micro.context import Context, ambient_context
+from micro.deadline import Deadline, ambient_deadline
+from micro.endpoint import Endpoint
+from micro.errors import (
+    CodecError,
+    DeadlineExceeded,
+    HandlerError,
+    InternalError,
+    MethodNotAllowed,
+    MicroError,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+    UsageError,
+)
+from micro.gate import Gate
+from micro.message import Message
+from micro.middleware import Layer, Request, Response, fold
+from micro.protocol import (
+    CONTENT_TYPE,
+    CREDIT,
+    ENDPOINT,
+    ID,
+    METHOD,
+    SIGNAL,
+    STREAM,
+    deadline_from,
+    error_headers,
+    reply_headers,
+)
+from micro.scope import open_scope
+from micro.server_stream import run_stream
+from micro.session import Session
+from micro.stream import WINDOW, Inflow, Outflow
+from micro.timers import Timers
+from micro.transport.contract import Receiver, Socket
+
+__all__ = ["Server", "ServerCounters", "ServerOptions"]
+
+_log = logging.getLogger("micro.server")
+_FOREIGN_WINDOW = 1024
+_MOST_CODERS = 16
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """Bounds and layers of a server.
+
+    Attributes:
+        max_concurrency: How many calls may run at once.
+        max_queue: How many more may wait; the next is refused at once with 429.
+        threads: How many plain `def` handlers may run at once.
+        timeout: Seconds that a call may run whose client set no limit; streams have none.
+        middleware: Layers round every handler, the first outermost.
+    """
+
+    max_concurrency: int = 1024
+    max_queue: int = 1024
+    threads: int = 32
+    timeout: float = 60.0
+    middleware: Sequence[Layer] = ()
+
+
+@dataclass(slots=True)
+class ServerCounters:
+    """What a server has counted since it started; each only grows.
+
+    Attributes:
+        handled: Calls that were run, whatever came of them.
+        failed: Calls that ended in an error.
+        refused: Requests that were turned away: no room, no such endpoint, or stopping.
+        expired: Requests that were dropped because their deadline had passed.
+        garbage: Frames that made no sense.
+        late: Frames for calls that had ended.
+        duplicates: Requests with the id of a call that was still running.
+        unsent: Replies that could not be sent.
+    """
+
+    handled: int = 0
+    failed: int = 0
+    refused: int = 0
+    expired: int = 0
+    garbage: int = 0
+    late: int = 0
+    duplicates: int = 0
+    unsent: int = 0
+
+
+class Server:
+    """Serves endpoints on whatever sockets a listener accepts. Use it inside `async with`.
+
+    Args:
+        name: The service's name, the `id` of its errors.
+        codecs: Reads requests and writes responses.
+        options: Bounds and layers.
+
+    Attributes:
+        counters: What happened so far.
+    """
+
+    def __init__(self, name: str, codecs: Codecs, options: ServerOptions | None = None) -> None:
+        self.name = name
+        self.options = options or ServerOptions()
+        self.counters = ServerCounters()
+        self._codecs = codecs
+        self._mounted: dict[str, Mounted] = {}
+        self._sessions: set[Session] = set()
+        self._gate = Gate[Call](self.options.max_concurrency, self.options.max_queue, self._launch)
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._scope = await self._stack.enter_async_context(open_scope())
+        self._timers = Timers[Call](_expire)
+        self._threads = ThreadPoolExecutor(self.options.threads, f"{self.name}-handler")
+        self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
+        self._stack.callback(self._timers.close)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._scope.cancel()
+        await self._stack.aclose()
+
+    def mount(self, endpoints: Iterable[Endpoint]) -> None:
+        """Serve endpoints.
+
+        Raises:
+            HandlerError: two have the same name.
+        """
+        for endpoint in endpoints:
+            if endpoint.name in self._mounted:
+                raise HandlerError(f"two endpoints are named {endpoint.name!r}")
+            most = endpoint.max_concurrency
+            gate = Gate[Call](most, self.options.max_queue, self._enter) if most else None
+            mounted = Mounted(endpoint, None, gate)
+            if self.options.middleware:
+                mounted.chain = fold(self.options.middleware, self._innermost(endpoint))
+            self._mounted[endpoint.name] = mounted
+
+    def accept(self, socket: Socket) -> Receiver:
+        """What a listener calls for each new socket."""
+        session = Session(self, socket)
+        self._sessions.add(session)
+        return session
+
+    def forget(self, session: Session) -> None:
+        """A session's socket is gone."""
+        self._sessions.discard(session)
+
+    async def drain(self, grace: float) -> list[str]:
+        """Refuse new requests from now on, and wait for those that run.
+
+        Returns:
+            The endpoints of what still ran after `grace` seconds and was cancelled.
+        """
+        self._draining = True
+        self._check_idle()
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            stuck = [call for session in self._sessions for call in session.calls.values()]
+            for call in stuck:
+                call.stopped = True
+                call.cancel()
+            return sorted({call.mounted.endpoint.name for call in stuck})
+        return []
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls run now."""
+        return self._gate.inside
+
+    def start(self, session: Session, headers: dict[str, str], body: bytes) -> None:
+        """Take a request: run it, let it wait for room, or refuse it at once."""
+        name = headers.get(ENDPOINT) or headers[METHOD]
+        mounted = self._mounted.get(name)
+        if (
+            mounted is None
+            or self._draining
+            or mounted.endpoint.kind.is_stream != (STREAM in headers)
+        ):
+            self._refuse(session, headers, self._objection(name, mounted))
+            return
+        deadline = deadline_from(headers)
+        if deadline is None and STREAM not in headers:
+            deadline = Deadline.after(self.options.timeout)
+        call = Call(session, mounted, headers, body, deadline)
+        session.calls[call.id] = call
+        if STREAM in headers:
+            self._open_flows(call)
+        if mounted.gate is None:
+            self._enter(call)
+        else:
+            self._pass(mounted.gate, call)
+
+    def _pass(self, gate: Gate[Call], call: Call) -> None:
+        inside = gate.enter(call)
+        if inside:
+            self._enter(call)
+        else:
+            self._wait_or_refuse(gate, call, inside)
+
+    def _enter(self, call: Call) -> None:
+        inside = self._gate.enter(call)
+        if inside:
+            self._launch(call)
+        else:
+            self._wait_or_refuse(self._gate, call, inside)
+
+    def _wait_or_refuse(self, gate: Gate[Call], call: Call, inside: bool | None) -> None:
+        own = call.mounted.gate
+        if inside is None:
+            call.session.calls.pop(call.id, None)
+            if own is not None and gate is not own:
+                own.leave()
+            busy = ResourceExhausted(
+                f"{self.name} is at its limit", id=self.name, retry_after=0.1, refused=True
+            )
+            self._refuse(call.session, call.headers, busy)
+            return
+
+        def withdraw(call: Call) -> None:
+            if gate.withdraw(call):
+                call.session.calls.pop(call.id, None)
+                if own is not None and gate is not own:
+                    own.leave()
+                self._check_idle()
+
+        call.withdraw = withdraw
+
+    def _launch(self, call: Call) -> None:
+        call.withdraw = None
+        deadline = call.deadline
+        if deadline is not None:
+            if deadline.remaining() <= 0:
+                self.counters.expired += 1
+                late = DeadlineExceeded("the request waited too long", id=self.name, refused=True)
+                call.session.refuse(call.headers, late)
+                self._finished(call)
+                return
+            call.slot = self._timers.add(deadline.at, call)
+        call.task = self._scope.spawn(self._run(call))
+
+    async def _run(self, call: Call) -> None:
+        ambient_deadline.set(call.deadline)
+        headers = call.headers
+        endpoint = call.mounted.endpoint
+        context = Context(
+            self.name, endpoint.name, headers, call.deadline, call.session.socket.remote, call.id
+        )
+        ambient_context.set(context)
+        self.counters.handled += 1
+        try:
+            if call.inflow is None:
+                await self._answer(call, context)
+            else:
+                decode, encode = self._coders(call)
+                await run_stream(call, self._invoke, decode, encode)
+        except asyncio.CancelledError:
+            self._answer_cancelled(call)
+            raise
+        except UsageError as error:
+            self._fail(call, self._opaque(call, error))
+        except MicroError as error:
+            self._fail(call, error)
+        except Exception as error:
+            # The boundary of a handler: what it did not foresee is logged here and opaque there.
+            self._fail(call, self._opaque(call, error))
+        finally:
+            self._finished(call)
+
+    async def _answer(self, call: Call, context: Context) -> None:
+        """Run a unary handler and send its response."""
+        mounted = call.mounted
+        endpoint = mounted.endpoint
+        headers = call.headers
+        decode, encode = mounted.coders.get(headers.get(CONTENT_TYPE, _JSON)) or self._coders(call)
+        value = decode(call.body) if endpoint.takes_request else None
+        if mounted.chain is None and not endpoint.blocking:
+            result = await endpoint.bind(value, context)
+            own = context.reply_headers
+        else:
+            response = await self._invoke(call, value)
+            result, own = response.value, response.headers
+        reply = reply_headers(headers, headers.get(CONTENT_TYPE, _JSON))
+        if own:
+            reply = {**own, **reply}
+        call.session.send(Message(reply, _written(encode, result)))
+
+    async def _invoke(self, call: Call, value: Any) -> Response:
+        """Run the layers and the handler; a stream's response has an async iterator as value."""
+        mounted = call.mounted
+        request = Request(
+            "server", self.name, mounted.endpoint.name, call.headers, value, call.deadline
+        )
+        chain = mounted.chain or self._innermost(mounted.endpoint)
+        return await chain(request)
+
+    def _innermost(self, endpoint: Endpoint) -> Any:
+        async def innermost(request: Request) -> Response:
+            context = Context.current()
+            if endpoint.blocking:
+                loop = asyncio.get_running_loop()
+                run = copy_context().run
+                result = await loop.run_in_executor(
+                    self._threads, run, endpoint.bind, request.value, context
+                )
+            elif endpoint.kind.streams_responses:
+                result = endpoint.bind(request.value, context)
+            else:
+                result = await endpoint.bind(request.value, context)
+            return Response(result, context.reply_headers)
+
+        return innermost
+
+    def _coders(self, call: Call) -> tuple[Decoder, Encoder]:
+        mounted = call.mounted
+        kind = call.headers.get(CONTENT_TYPE, _JSON)
+        coders = mounted.coders.get(kind)
+        if coders is None:
+            endpoint = mounted.endpoint
+            coders = (
+                self._codecs.decoder_for(kind, endpoint.request_type),
+                self._codecs.encoder_for(kind, endpoint.response_type),
+            )
+            if len(mounted.coders) < _MOST_CODERS:
+                mounted.coders[kind] = coders
+        return coders
+
+    def _open_flows(self, call: Call) -> None:
+        headers = call.headers
+        credit = headers.get(CREDIT)
+        if credit is None:
+            call.inflow = Inflow(None, limit=_FOREIGN_WINDOW)
+            call.outflow = Outflow(None)
+            return
+        call.outflow = Outflow(int(credit[:9]) if credit.isdigit() else 0)
+
+        def grant(items: int) -> None:
+            frame = {ID: headers[ID], SIGNAL: "credit", CREDIT: str(items)}
+            call.session.send(Message(frame, b""))
+
+        call.inflow = Inflow(grant)
+        if call.mounted.endpoint.kind.streams_requests:
+            grant(WINDOW)
+
+    def _objection(self, name: str, mounted: Mounted | None) -> MicroError:
+        if mounted is None:
+            return NotFound(f"{self.name} has no endpoint {name!r}", id=self.name, refused=True)
+        if self._draining:
+            return Unavailable(f"{self.name} is stopping", id=self.name, refused=True)
+        kind = "a stream" if mounted.endpoint.kind.is_stream else "not a stream"
+        return MethodNotAllowed(f"{name} is {kind}", id=self.name, refused=True)
+
+    def _refuse(self, session: Session, headers: dict[str, str], error: MicroError) -> None:
+        self.counters.refused += 1
+        session.refuse(headers, error)
+
+    def _fail(self, call: Call, error: MicroError) -> None:
+        self.counters.failed += 1
+        # It did run, whatever a nested call of its own was told.
+        error.refused = False
+        error.id = error.id or self.name
+        call.session.send(Message(error_headers(call.headers, error), b""))
+
+    def _opaque(self, call: Call, error: Exception) -> InternalError:
+        _log.error("%s failed", call.mounted.endpoint.name, exc_info=error)
+        return InternalError("the handler failed", id=self.name)
+
+    def _answer_cancelled(self, call: Call) -> None:
+        if call.expired:
+            self.counters.expired += 1
+            self._fail(call, DeadlineExceeded("the handler took too long", id=self.name))
+        elif call.stopped:
+            self._fail(call, Unavailable("the service stopped first", id=self.name))
+        elif call.task is not None and not call.task.cancelling():
+            # Nobody asked for it: the handler awaited something that was cancelled.
+            self._fail(call, InternalError("the handler was cancelled", id=self.name))
+
+    def _finished(self, call: Call) -> None:
+        if call.slot is not None:
+            call.slot.discard(call)
+        call.session.calls.pop(call.id, None)
+        self._gate.leave()
+        if call.mounted.gate is not None:
+            call.mounted.gate.leave()
+        if self._draining:
+            self._check_idle()
+
+    def _check_idle(self) -> None:
+        if self._draining and not self._gate.inside and not self._gate.waiting:
+            self._idle.set()
+
+
+def _expire(call: Call) -> None:
+    call.expired = True
+    call.cancel()
+
+
+def _written(encode: Encoder, result: Any) -> bytes:
+    try:
+        return encode(result)
+    except CodecError as error:
+        raise RuntimeError(f"the handler's response cannot be written: {error.detail}") from error

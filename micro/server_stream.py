@@ -1,0 +1,82 @@
+"""Running a handler whose requests or responses stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+from micro.call import Call
+from micro.codec.contract import Decoder, Encoder
+from micro.message import Message
+from micro.middleware import Response
+from micro.protocol import CONTENT_TYPE, CREDIT, EOS, error_headers, stream_reply_headers
+
+__all__ = ["run_stream"]
+
+_BREATH = 64
+_JSON = "application/json"
+
+Invoke = Callable[[Call, Any], Awaitable[Response]]
+
+
+async def run_stream(call: Call, invoke: Invoke, decode: Decoder, encode: Encoder) -> None:
+    """Run a streaming handler to its end, and say that it ended.
+
+    Raises:
+        MicroError: the client sent what does not fit, or left; or the handler's own error.
+    """
+    endpoint = call.mounted.endpoint
+    value: Any = None
+    if endpoint.kind.streams_requests:
+        value = _requests(call, decode)
+    elif endpoint.takes_request:
+        value = decode(await _first(call))
+    response = await invoke(call, value)
+    kind = call.headers.get(CONTENT_TYPE, _JSON)
+    headers = {**response.headers, **stream_reply_headers(call.headers, kind)}
+    if endpoint.kind.streams_responses:
+        await _send_all(call, response.value, headers, encode)
+    else:
+        assert call.outflow is not None
+        await call.outflow.take()
+        call.session.send(Message(headers, encode(response.value)))
+    call.session.send(Message(error_headers(call.headers, EOS), b""))
+
+
+async def _send_all(
+    call: Call, responses: AsyncIterator[Any], headers: dict[str, str], encode: Encoder
+) -> None:
+    outflow, session = call.outflow, call.session
+    assert outflow is not None
+    count = 0
+    async with aclosing(responses) as items:  # type: ignore[type-var]  # layers may wrap generators
+        async for item in items:
+            await outflow.take()
+            session.send(Message(headers, encode(item)))
+            count += 1
+            if not count % _BREATH:
+                # A handler that never waits would starve every other call.
+                await session.socket.drain()
+                await asyncio.sleep(0)
+
+
+async def _requests(call: Call, decode: Decoder) -> AsyncIterator[Any]:
+    assert call.inflow is not None
+    if call.body and CREDIT in call.headers:
+        yield decode(call.body)
+    while (body := await call.inflow.read()) is not None:
+        yield decode(body)
+
+
+async def _first(call: Call) -> bytes:
+    """The one request of a server stream.
+
+    A native client sends it with the opening frame. A go-micro client sends it as the second
+    frame, and go-micro servers discard the first one's body (go-micro `server/rpc_router.go`).
+    """
+    if CREDIT in call.headers:
+        return call.body
+    assert call.inflow is not None
+    return await call.inflow.read() or b""

@@ -1,0 +1,228 @@
+"""Subscribers: a handler for each event, within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, Self
+
+from micro.broker.contract import Broker, Delivery, Subscription
+from micro.codec import Codecs
+from micro.context import Context, ambient_context
+from micro.endpoint import SubscriberSpec
+from micro.errors import MicroError
+from micro.gate import Gate
+from micro.middleware import Layer, Next, Request, Response, fold
+from micro.protocol import CONTENT_TYPE, ID, canonical
+from micro.scope import open_scope
+
+__all__ = ["SubscriberCounters", "SubscriberOptions", "Subscribers"]
+
+_log = logging.getLogger("micro.subscriber")
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriberOptions:
+    """Bounds and layers of a service's subscribers.
+
+    Attributes:
+        max_concurrency: How many events of one subscriber are handled at once. Handlers start in
+            the order the events came; 1 also ends one before the next starts.
+        max_queue: How many more may wait, for each subscriber; the next is dropped and counted.
+        threads: How many plain `def` handlers may run at once.
+        middleware: Layers round every handler, the first outermost.
+    """
+
+    max_concurrency: int = 256
+    max_queue: int = 65_536
+    threads: int = 32
+    middleware: Sequence[Layer] = ()
+
+
+@dataclass(slots=True)
+class SubscriberCounters:
+    """What one subscriber has counted since it started; each only grows.
+
+    Attributes:
+        handled: Events whose handler ran, whatever came of it.
+        failed: Events whose handler raised, or that did not fit its type.
+        dropped: Events for which there was no room.
+    """
+
+    handled: int = 0
+    failed: int = 0
+    dropped: int = 0
+
+
+class Subscribers:
+    """All subscribers of one service. Use it inside `async with`.
+
+    Args:
+        service: The service's name.
+        broker: Where events come from.
+        codecs: Reads them.
+        options: Bounds and layers.
+
+    Attributes:
+        counters: What happened so far, by the subscriber's name.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        broker: Broker,
+        codecs: Codecs,
+        options: SubscriberOptions | None = None,
+    ) -> None:
+        self.counters: dict[str, SubscriberCounters] = {}
+        self._service = service
+        self._broker = broker
+        self._codecs = codecs
+        self._options = options or SubscriberOptions()
+        self._subscribers: list[_Subscriber] = []
+        self._subscriptions: list[Subscription] = []
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._scope = await self._stack.enter_async_context(open_scope())
+        self._threads = ThreadPoolExecutor(self._options.threads, f"{self._service}-subscriber")
+        self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._scope.cancel()
+        await self._stack.aclose()
+
+    async def subscribe(self, specs: Iterable[SubscriberSpec]) -> None:
+        """Subscribe; on return their events arrive.
+
+        Raises:
+            ConnectionLost: there is no connection.
+            Forbidden: the server does not allow it.
+        """
+        for spec in specs:
+            counters = self.counters.setdefault(spec.name, SubscriberCounters())
+            subscriber = _Subscriber(self, spec, counters)
+            subscription = await self._broker.subscribe(
+                spec.topic, subscriber.deliver, queue=spec.queue
+            )
+            await self._stack.enter_async_context(subscription)
+            self._subscribers.append(subscriber)
+            self._subscriptions.append(subscription)
+
+    async def drain(self, grace: float) -> list[str]:
+        """Take no more events, and wait until those that came are handled.
+
+        Returns:
+            The names of subscribers that were not done after `grace` seconds.
+        """
+        end = time.monotonic() + grace
+        try:
+            async with asyncio.timeout(grace):
+                for subscription in self._subscriptions:
+                    await subscription.drain()
+        except (TimeoutError, MicroError) as error:
+            _log.warning("the broker did not drain: %s", error or "it took too long")
+        while any(each.busy for each in self._subscribers):
+            if not await self._scope.settle(max(0.0, end - time.monotonic())):
+                return sorted({each.spec.name for each in self._subscribers if each.busy})
+        return []
+
+
+class _Subscriber:
+    """One subscriber: from delivery to handler."""
+
+    def __init__(
+        self, owner: Subscribers, spec: SubscriberSpec, counters: SubscriberCounters
+    ) -> None:
+        options = owner._options
+        self.spec = spec
+        self._scope = owner._scope
+        self._service = owner._service
+        self._codecs = owner._codecs
+        self._threads = owner._threads
+        self._counters = counters
+        self._warned = 0.0
+        self._gate = Gate[Delivery](options.max_concurrency, options.max_queue, self._launch)
+        self._chain: Next | None = None
+        if options.middleware:
+            self._chain = fold(options.middleware, self._innermost)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an event is being handled or waits."""
+        return bool(self._gate.inside or self._gate.waiting)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take a delivery from the broker."""
+        inside = self._gate.enter(delivery)
+        if inside:
+            self._launch(delivery)
+        elif inside is None:
+            self._drop()
+
+    def _launch(self, delivery: Delivery) -> None:
+        self._scope.spawn(self._run(delivery))
+
+    async def _run(self, delivery: Delivery) -> None:
+        self._counters.handled += 1
+        try:
+            await self._handle(delivery)
+        except Exception:
+            # The boundary of a handler: an event that fails is told to the broker and the log.
+            self._counters.failed += 1
+            _log.exception("%s failed on an event of %s", self.spec.name, delivery.topic)
+            await delivery.nack()
+        else:
+            await delivery.ack()
+        finally:
+            self._gate.leave()
+
+    async def _handle(self, delivery: Delivery) -> None:
+        headers, body = delivery.message
+        topic = delivery.topic
+        spec = self.spec
+        event: Any = None
+        content_type = headers.get(CONTENT_TYPE)
+        if content_type is None or ID not in headers:
+            headers = canonical(headers)
+            content_type = headers.get(CONTENT_TYPE, _JSON)
+        if spec.takes_event:
+            event = self._codecs.decoder_for(content_type, spec.event_type)(body)
+        context = Context(self._service, spec.name, headers, id=headers.get(ID, ""), topic=topic)
+        ambient_context.set(context)
+        if self._chain is not None:
+            await self._chain(Request("subscriber", self._service, topic, headers, event, None))
+        elif spec.blocking:
+            await self._in_thread(event, context)
+        else:
+            await spec.bind(event, context)
+
+    async def _innermost(self, request: Request) -> Response:
+        context = Context.current()
+        if self.spec.blocking:
+            await self._in_thread(request.value, context)
+        else:
+            await self.spec.bind(request.value, context)
+        return Response(None, {})
+
+    async def _in_thread(self, event: Any, context: Context) -> None:
+        loop = asyncio.get_running_loop()
+        run = copy_context().run
+        await loop.run_in_executor(self._threads, run, self.spec.bind, event, context)
+
+    def _drop(self) -> None:
+        self._counters.dropped += 1
+        now = time.monotonic()
+        if now - self._warned >= 1.0:
+            self._warned = now
+            _log.warning(
+                "%s is too slow: %d events dropped so far", self.spec.name, self._counters.dropped
+            )
