@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from micro.backend import Backend, BackendOptions
-from micro.scope import open_scope
+from micro.scope import Scope, open_scope
+from micro_nats.broker import NatsBroker
 from micro_nats.connection import Connection, open_connection
+from micro_nats.registry import NatsRegistry
 from micro_nats.transport import NatsTransport
 
 __all__ = ["NatsBackend", "open_nats"]
@@ -18,13 +20,21 @@ class NatsBackend(Backend):
 
     Attributes:
         connection: The connection, for what the contracts do not cover.
+
+    Args:
+        connection: The connection; it outlives the backend.
+        scope: Where the parts' tasks run.
     """
 
     transport: NatsTransport
+    broker: NatsBroker
+    registry: NatsRegistry
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, scope: Scope) -> None:
         self.connection = connection
         self.transport = NatsTransport(connection)
+        self.broker = NatsBroker(connection, self.transport.counters)
+        self.registry = NatsRegistry(connection, self.transport.counters, scope)
 
     async def check(self) -> None:
         """Make a round trip to the server; see `Backend.check`."""
@@ -41,6 +51,6 @@ async def open_nats(options: BackendOptions) -> AsyncIterator[Backend]:
         ConnectionLost: no server answered within the connect timeout.
     """
     async with open_connection(options) as connection, open_scope() as scope:
-        backend = NatsBackend(connection)
+        backend = NatsBackend(connection, scope)
         scope.start(backend.transport.sweep(), name="micro-nats-sweep")
         yield backend

@@ -9,7 +9,6 @@ array without messages: `[1]`, or `[1, n]` from a side that has been idle since 
 from __future__ import annotations
 
 import json
-import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
@@ -17,10 +16,11 @@ from functools import partial
 from typing import Any, cast
 
 import msgpack
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json
 
 from micro.errors import CodecError
 from micro.message import Message
+from micro_nats.gojson import go_json
 
 __all__ = [
     "GOODBYE",
@@ -44,14 +44,6 @@ _VERSION = 1
 _MOST_HEADERS = 1024
 _SMALL = 64 << 10
 _MOST_COMMAS = 4 * _MOST_HEADERS
-_ESCAPED = re.compile(rb"[<>&]|\xe2\x80[\xa8\xa9]")
-_ESCAPES = {
-    b"<": b"\\u003c",
-    b">": b"\\u003e",
-    b"&": b"\\u0026",
-    b"\xe2\x80\xa8": b"\\u2028",
-    b"\xe2\x80\xa9": b"\\u2029",
-}
 _pack = msgpack.Packer().pack
 _new_message = cast(Any, partial(tuple.__new__, Message))
 _HEADS: tuple[bytes, ...] = tuple(
@@ -97,13 +89,11 @@ def encode_json(message: Message) -> bytes:
     """
     headers, body = message
     try:
-        text = to_json(dict(sorted(headers.items())))
+        text = go_json(dict(sorted(headers.items())))
         "".join(headers.values())
         encoded = b2a_base64(body, newline=False)
-    except (TypeError, ValueError, PydanticSerializationError) as error:
+    except (TypeError, ValueError) as error:
         raise CodecError(f"headers and body must be text and bytes: {error}") from None
-    if _ESCAPED.search(text):
-        text = _ESCAPED.sub(_escape, text)
     return b'{"Header":%b,"Body":"%b"}' % (text, encoded)
 
 
@@ -155,10 +145,6 @@ def _any_case(fields: dict[str, Any], name: str) -> Any:
         if key.lower() == name:
             return value
     return None
-
-
-def _escape(found: re.Match[bytes]) -> bytes:
-    return _ESCAPES[found.group()]
 
 
 # MessagePack

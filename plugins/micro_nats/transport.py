@@ -13,6 +13,7 @@ from micro_nats.connection import Connection
 from micro_nats.counters import Counters
 from micro_nats.envelope import Goodbye, decode_any
 from micro_nats.listener import METADATA, NatsListener
+from micro_nats.once import Once
 from micro_nats.sockets import AcceptedSocket, DialedSocket, Outbox
 from micro_nats.tokens import fresh_token, short_token
 
@@ -47,7 +48,7 @@ class NatsTransport(Transport):
         self._listeners: dict[str, NatsListener] = {}
         self._probes: dict[str, AcceptedSocket] = {}
         self._taken: dict[str, asyncio.Future[bool]] = {}
-        self._subscribing: asyncio.Future[None] | None = None
+        self._inbox = Once(self._subscribe)
         self.counters = Counters()
         connection.on_lost.append(self._lost)
         connection.on_denied.append(self._denied)
@@ -60,7 +61,7 @@ class NatsTransport(Transport):
             check_topic(address)
         except InvalidName as error:
             raise TransportError(f"cannot dial {address!r}: {error.detail}") from error
-        await self._ensure_inbox()
+        await self._ready()
         socket = DialedSocket(
             self._outbox,
             address,
@@ -74,7 +75,7 @@ class NatsTransport(Transport):
 
     async def listen(self, accept: Accept, *, address: str = "") -> Listener:
         """Start listening; an address that was given is asked for first, to see if it is taken."""
-        await self._ensure_inbox()
+        await self._ready()
         if address:
             check_topic(address)
             if address in self._listeners or await self._is_taken(address):
@@ -117,22 +118,14 @@ class NatsTransport(Transport):
                 socket.probe = self._prefix + token
                 self._probes[token] = socket
 
-    async def _ensure_inbox(self) -> None:
-        """Subscribe once for all answers; whoever comes first does it for those who wait."""
-        while self._subscribing is not None and not self._subscribing.done():
-            await asyncio.wait([self._subscribing])
-        if self._subscribing is not None:
-            if not self._connection.connected:
-                raise ConnectionLost("no connection to the NATS server")
-            return
-        self._subscribing = asyncio.get_running_loop().create_future()
-        try:
-            await self._connection.subscribe(f"{self._prefix}>", self._arrived)
-            self._subscribing.set_result(None)
-        except BaseException:
-            self._subscribing.cancel()
-            self._subscribing = None
-            raise
+    async def _ready(self) -> None:
+        """Subscribe for all answers, once, and look whether there is a connection."""
+        await self._inbox()
+        if not self._connection.connected:
+            raise ConnectionLost("no connection to the NATS server")
+
+    async def _subscribe(self) -> None:
+        await self._connection.subscribe(f"{self._prefix}>", self._arrived)
 
     def _arrived(
         self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None
