@@ -253,7 +253,8 @@ class Connection(Observer):
         lower = text.lower()
         if "permissions violation" not in lower:
             log.warning("the NATS server complains: %s", text)
-            self._tell(ConnectionState.ERROR, text)
+            slow = "slow consumer" in lower
+            self._tell(ConnectionState.SLOW_CONSUMER if slow else ConnectionState.ERROR, text)
             return
         log.warning("the NATS server denies: %s", text)
         self._tell(ConnectionState.DENIED, text)
@@ -369,8 +370,8 @@ async def open_connection(options: BackendOptions) -> AsyncIterator[Connection]:
     """
     connection = Connection(options)
     async with open_scope() as scope:
+        await connection.begin()
         try:
-            await connection.begin()
             scope.start(connection.keep(), name="micro-nats-keep")
             yield connection
         finally:

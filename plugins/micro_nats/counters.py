@@ -16,7 +16,7 @@ class Counters:
     Attributes:
         garbage: Payloads in neither envelope, or records that are none.
         orphans: Answers to sockets that are gone.
-        replyless: Messages to a listener that named no reply subject.
+        replyless: Messages to a listener that named no usable reply subject.
         refused: Sockets over the bound.
         expired: Sockets that were idle for too long.
     """

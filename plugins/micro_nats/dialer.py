@@ -121,7 +121,8 @@ class Dialer:
             failures[server.url] = "no answer"
             try:
                 await client.open(server.url, await self._arguments(server))
-            except (OSError, EOFError, NatsError, TimeoutError, ValueError, MicroError) as error:
+            except Exception as error:
+                # Sockets, TLS, HTTP, keys and files: each library has errors of its own.
                 failures[server.url] = _reason(error)
                 hopeless = hopeless or _hopeless(error, server.url)
                 continue

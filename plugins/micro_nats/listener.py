@@ -13,7 +13,11 @@ from micro_nats.counters import Counters
 from micro_nats.envelope import GOODBYE, Goodbye, decode_json, decode_parcel, is_json
 from micro_nats.sockets import AcceptedSocket, Outbox
 
-__all__ = ["METADATA", "NatsListener"]
+__all__ = ["LONGEST_REPLY", "METADATA", "NatsListener"]
+
+LONGEST_REPLY = 1024
+"""Bytes of a reply subject. With a longer one an answer's line might pass the server's limit for
+lines, upon which it would close this connection."""
 
 METADATA: Mapping[str, str] = MappingProxyType({"envelope": "msgpack"})
 """What says that a listener understands parcels."""
@@ -90,7 +94,7 @@ class NatsListener(Listener):
         del subject, headers
         if not data:
             self._greet(reply)
-        elif not reply:
+        elif not reply or len(reply) > LONGEST_REPLY:
             # go-micro has one socket for all of these, which can never answer.
             self._counters.replyless += 1
         elif is_json(data):
@@ -120,7 +124,10 @@ class NatsListener(Listener):
         except CodecError as error:
             self._counters.garbage_from(self._address, error)
             return
-        if socket is None and (not key or (socket := self._open(key, binary=True)) is None):
+        if not key:
+            self._counters.replyless += 1
+            return
+        if socket is None and (socket := self._open(key, binary=True)) is None:
             return
         socket.parcel = parcel
         self._push(socket, messages)
@@ -150,5 +157,5 @@ class NatsListener(Listener):
 
     def _greet(self, reply: str) -> None:
         """Answer whoever wants to know whether the address is taken."""
-        if reply:
+        if 0 < len(reply) <= LONGEST_REPLY:
             self._outbox.connection.put(reply, "", GOODBYE)

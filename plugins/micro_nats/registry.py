@@ -19,6 +19,7 @@ from micro.registry.record import ServiceRecord, merge_records
 from micro.scope import Scope
 from micro_nats.connection import Connection, Subscription
 from micro_nats.counters import Counters
+from micro_nats.listener import LONGEST_REPLY
 from micro_nats.lookup import QUERY_TOPICS, Lookup
 from micro_nats.once import Once
 from micro_nats.records import decode_result, encode_result, encode_service
@@ -154,8 +155,10 @@ class NatsRegistry(Registry):
 
     def _asked(self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None) -> None:
         del headers
+        if not 0 < len(reply) <= LONGEST_REPLY:
+            return
         name = _name_in(data)
-        if not reply or (name is not None and all(e.record.name != name for e in self._entries)):
+        if name is not None and all(entry.record.name != name for entry in self._entries):
             return
         try:
             action, wanted = decode_result(data)

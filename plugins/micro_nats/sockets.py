@@ -7,6 +7,7 @@ turn's end; nothing waits for a timer. An idle socket holds no list, task or tim
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
@@ -31,6 +32,8 @@ from micro_nats.envelope import (
 )
 
 __all__ = ["AcceptedSocket", "DialedSocket", "NatsSocket", "Outbox"]
+
+log = logging.getLogger("micro.nats")
 
 _FULL = 60 << 20
 _MARGIN = 512
@@ -69,6 +72,7 @@ class Outbox:
         """Send what the sockets hold."""
         if not self._dirty:
             return
+        self.measure()
         dirty, self._dirty = self._dirty, []
         for socket in dirty:
             socket.post()
@@ -208,7 +212,11 @@ class NatsSocket(Socket):
         self._parts = None
         self._lost = isinstance(error, ConnectionLost)
         self._retire()
-        receiver.closed(error)
+        try:
+            receiver.closed(error)
+        except Exception:
+            # One bad receiver must not keep the others from learning of a lost connection.
+            log.exception("a receiver's closed() failed for %s", self._remote)
 
     def _retire(self) -> None:
         self._receiver = None

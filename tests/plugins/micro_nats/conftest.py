@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
 from micro.backend import Backend, BackendOptions
 from micro_nats import open_nats
 from micro_nats.connection import Connection, open_connection
