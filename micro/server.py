@@ -229,7 +229,7 @@ class Server:
     def _wait_or_refuse(self, gate: Gate[Call], call: Call, inside: bool | None) -> None:
         own = call.mounted.gate
         if inside is None:
-            call.session.calls.pop(call.id, None)
+            call.session.finish(call)
             if own is not None and gate is not own:
                 own.leave()
             busy = ResourceExhausted(
@@ -240,7 +240,7 @@ class Server:
 
         def withdraw(call: Call) -> None:
             if gate.withdraw(call):
-                call.session.calls.pop(call.id, None)
+                call.session.finish(call)
                 if own is not None and gate is not own:
                     own.leave()
                 self._check_idle()
@@ -399,7 +399,7 @@ class Server:
     def _finished(self, call: Call) -> None:
         if call.slot is not None:
             call.slot.discard(call)
-        call.session.calls.pop(call.id, None)
+        call.session.finish(call)
         self._gate.leave()
         if call.mounted.gate is not None:
             call.mounted.gate.leave()

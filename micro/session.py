@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from micro.errors import (
     Cancelled,
+    CodecError,
     MicroError,
     PayloadTooLarge,
     TransportError,
 )
+from micro.legacy import Legacy, legacy_of
 from micro.message import Message
 from micro.protocol import (
+    CONTENT_TYPE,
     CREDIT,
     ENDPOINT,
     ERROR,
@@ -47,13 +50,14 @@ class Session(Receiver):
         calls: What runs or waits, by id.
     """
 
-    __slots__ = ("_server", "calls", "error", "socket")
+    __slots__ = ("_closing", "_server", "calls", "error", "socket")
 
     def __init__(self, server: Server, socket: Socket) -> None:
         self._server = server
         self.socket = socket
         self.calls: dict[str, Call] = {}
         self.error: TransportError | None = None
+        self._closing = False
 
     def received(self, messages: Sequence[Message]) -> None:
         """Start a call for each request, and give other frames to the calls they belong to."""
@@ -92,13 +96,37 @@ class Session(Receiver):
         """Answer a request that was not run."""
         self.send(Message(error_headers(headers, error), b""))
 
+    def finish(self, call: Call) -> None:
+        """A call has ended; the last one of a client that wanted no more closes the socket."""
+        self.calls.pop(call.id, None)
+        if self._closing and not self.calls:
+            self.socket.close()
+
     def _take(self, message: Message) -> None:
         headers, body = message
         if METHOD in headers or ID not in headers:
-            headers = canonical(headers)
-            if TOPIC in headers:
-                self.send(Message({TOPIC: headers[TOPIC], "Content-Type": "text/plain"}, b""))
-                return
+            self._take_foreign(canonical(headers), body)
+        else:
+            self._route(self, headers, body)
+
+    def _take_foreign(self, headers: dict[str, str], body: bytes) -> None:
+        """Take a frame of a go-micro client."""
+        if TOPIC in headers:
+            # Its keep-alive: go-micro servers echo it, too.
+            self.send(Message({TOPIC: headers[TOPIC], CONTENT_TYPE: "text/plain"}, b""))
+            return
+        if headers.get("Connection") == "close":
+            self._closing = True
+        legacy = legacy_of(headers)
+        if legacy is None:
+            self._route(self, headers, body)
+            return
+        try:
+            self._route(LegacySession(self, legacy), *legacy.request(headers, body))
+        except CodecError as error:
+            self.refuse(headers, error)
+
+    def _route(self, replies: Session, headers: dict[str, str], body: bytes) -> None:
         id = headers.get(ID, "")
         call = self.calls.get(headers.get(STREAM, id))
         if SIGNAL in headers:
@@ -106,13 +134,21 @@ class Session(Receiver):
         elif call is not None:
             self._frame(call, headers, body)
         elif ERROR in headers:
-            self._server.counters.late += 1
+            self._end_of_unknown(headers)
         elif ENDPOINT in headers or METHOD in headers:
-            self._server.start(self, headers, body)
+            self._server.start(replies, headers, body)
         elif STREAM in headers:
             self._server.counters.late += 1
         else:
             self._server.counters.garbage += 1
+
+    def _end_of_unknown(self, headers: dict[str, str]) -> None:
+        self._server.counters.late += 1
+        if METHOD in headers:
+            # From a go-micro client this is a goodbye (go-micro `server/rpc_server.go`).
+            self._closing = True
+            if not self.calls:
+                self.socket.close()
 
     def _frame(self, call: Call, headers: dict[str, str], body: bytes) -> None:
         if STREAM not in headers or call.inflow is None:
@@ -137,3 +173,28 @@ class Session(Receiver):
             credit = headers.get(CREDIT, "")
             if credit.isdigit():
                 call.outflow.add(int(credit[:9]))
+
+
+class LegacySession(Session):
+    """A session's calls in an old dialect: the same socket and calls, replies in their envelope.
+
+    Args:
+        session: The session.
+        legacy: The dialect.
+    """
+
+    __slots__ = ("_legacy", "_session")
+
+    def __init__(self, session: Session, legacy: Legacy) -> None:
+        super().__init__(session._server, session.socket)
+        self.calls = session.calls
+        self._session = session
+        self._legacy = legacy
+
+    def send(self, message: Message) -> None:
+        """Send a frame of a call in the envelope of its dialect."""
+        self._session.send(self._legacy.reply(message))
+
+    def finish(self, call: Call) -> None:
+        """A call has ended."""
+        self._session.finish(call)

@@ -4,6 +4,7 @@ from micro.codec.codecs import Codecs, default_codecs
 from micro.codec.contract import Codec, Decoder, Encoder
 from micro.codec.json import JsonCodec
 from micro.codec.msgpack import MsgpackCodec
+from micro.codec.protobuf import ProtobufCodec
 from micro.codec.raw import BytesCodec, Raw, TextCodec
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Encoder",
     "JsonCodec",
     "MsgpackCodec",
+    "ProtobufCodec",
     "Raw",
     "TextCodec",
     "default_codecs",

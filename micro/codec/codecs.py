@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from micro.codec.contract import Codec, Decoder, Encoder
 from micro.codec.json import JsonCodec
 from micro.codec.msgpack import MsgpackCodec
+from micro.codec.protobuf import ProtobufCodec
 from micro.codec.raw import BytesCodec, Raw, TextCodec
 from micro.errors import BadRequest, CodecError
 
@@ -100,8 +101,8 @@ class Codecs:
 
 
 def default_codecs() -> tuple[Codec, ...]:
-    """JSON, MessagePack, bytes and text."""
-    return (JsonCodec(), MsgpackCodec(), BytesCodec(), TextCodec())
+    """JSON, MessagePack, protobuf, bytes and text."""
+    return (JsonCodec(), MsgpackCodec(), ProtobufCodec(), BytesCodec(), TextCodec())
 
 
 def _plain(content_type: str) -> str:

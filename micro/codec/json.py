@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import NoneType
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic_core import from_json, to_json
 
 from micro.codec._types import TypeModel, unreadable, unwritable
 from micro.codec.contract import Codec, Decoder, Encoder
+from micro.codec.protobuf import is_protobuf
 
 __all__ = ["JsonCodec"]
 
@@ -36,13 +38,16 @@ class JsonCodec(Codec):
     """
 
     @property
-    def content_type(self) -> str:  # noqa: D102 - the contract says it
+    def content_type(self) -> str:
+        """`application/json`."""
         return "application/json"
 
     def encoder(self, type_: Any) -> Encoder:
         """A function that writes values of a type; `Any` and `object` go by the value."""
         if type_ is NoneType:
             return _write_nothing
+        if is_protobuf(type_):
+            return _write_protobuf
         model = TypeModel(type_)
         write, check, cls = model.serializer.to_json, model.check, model.cls
 
@@ -62,6 +67,8 @@ class JsonCodec(Codec):
         """A function that reads values of a type; of `None`'s, it accepts whatever comes."""
         if type_ is NoneType:
             return _read_nothing
+        if is_protobuf(type_):
+            return partial(_read_protobuf, type_)
         model = TypeModel(type_)
         read = model.validator.validate_json
 
@@ -83,6 +90,25 @@ def _write_nothing(_value: Any) -> bytes:
 
 def _read_nothing(_data: bytes) -> None:
     return None
+
+
+def _write_protobuf(value: Any) -> bytes:
+    from google.protobuf import json_format
+
+    try:
+        text = json_format.MessageToJson(value, preserving_proto_field_name=True, indent=None)
+    except Exception as error:
+        raise unwritable(type(value).__name__, error) from error
+    return text.encode() + b"\n"
+
+
+def _read_protobuf(type_: Any, data: bytes) -> Any:
+    from google.protobuf import json_format
+
+    try:
+        return json_format.Parse(data, type_(), ignore_unknown_fields=True)
+    except Exception as error:
+        raise unreadable(type_.__name__, error) from error
 
 
 def _read_again(model: TypeModel, data: bytes, error: ValidationError) -> Any:

@@ -25,7 +25,8 @@ class MsgpackCodec(Codec):
     """
 
     @property
-    def content_type(self) -> str:  # noqa: D102 - the contract says it
+    def content_type(self) -> str:
+        """`application/msgpack`."""
         return "application/msgpack"
 
     def encoder(self, type_: Any) -> Encoder:

@@ -26,7 +26,8 @@ class BytesCodec(Codec):
     """`application/octet-stream`: bytes, bytearray and memoryview; `None` is the empty body."""
 
     @property
-    def content_type(self) -> str:  # noqa: D102 - the contract says it
+    def content_type(self) -> str:
+        """`application/octet-stream`."""
         return "application/octet-stream"
 
     def encoder(self, type_: Any) -> Encoder:
@@ -46,7 +47,8 @@ class TextCodec(Codec):
     """`text/plain`: strings as UTF-8; `None` is the empty body."""
 
     @property
-    def content_type(self) -> str:  # noqa: D102 - the contract says it
+    def content_type(self) -> str:
+        """`text/plain`."""
         return "text/plain"
 
     def encoder(self, type_: Any) -> Encoder:
