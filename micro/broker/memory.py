@@ -106,7 +106,7 @@ class MemoryBroker(Broker):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ConnectionLost("the in-memory network was closed")
+            raise ConnectionLost("the in-memory network was closed", refused=True)
 
 
 class _Delivery(Delivery):

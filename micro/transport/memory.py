@@ -39,6 +39,9 @@ class MemoryTransport(Transport):
         max_payload: The most bytes of one message, headers and body together.
         max_pending: How many messages may wait to be sent on one socket.
         max_pending_bytes: How many bytes may wait to be sent on one socket.
+
+    Attributes:
+        is_closed: Whether `close` was called.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class MemoryTransport(Transport):
         self._numbers = count(1)
         self._listeners: dict[str, _Listener] = {}
         self._sockets: set[_Socket] = set()
-        self._closed = False
+        self.is_closed = False
 
     async def dial(
         self,
@@ -88,14 +91,14 @@ class MemoryTransport(Transport):
 
     def close(self) -> None:
         """Break every connection, as when a server goes away for good; a second call is nothing."""
-        self._closed = True
+        self.is_closed = True
         self._listeners.clear()
         for socket in tuple(self._sockets):
             socket.end(ConnectionLost("the in-memory network was closed"))
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise ConnectionLost("the in-memory network was closed")
+        if self.is_closed:
+            raise ConnectionLost("the in-memory network was closed", refused=True)
 
 
 class _Socket(Socket):
@@ -137,7 +140,7 @@ class _Socket(Socket):
 
     def send(self, message: Message) -> int:
         if self._closed:
-            raise SocketClosed(f"the socket to {self._remote!r} is closed")
+            raise self._why_closed()
         network = self._network
         size = len(message.body)
         for name, value in message.headers.items():
@@ -153,13 +156,16 @@ class _Socket(Socket):
             or self._pending_bytes + size > network.max_pending_bytes
         ):
             raise ResourceExhausted(
-                f"{len(self._outbox)} messages of {self._pending_bytes} bytes wait to be sent"
+                f"{len(self._outbox)} messages of {self._pending_bytes} bytes wait to be sent",
+                refused=True,
             )
         self._outbox.append(message)
         self._pending_bytes += size
         return self._parcel
 
     async def drain(self) -> None:
+        if self._closed:
+            raise self._why_closed()
         network = self._network
         if self._outbox is not None and (
             len(self._outbox) * 2 > network.max_pending
@@ -182,6 +188,10 @@ class _Socket(Socket):
         self._outbox = None
         self._forget()
         self.receiver.closed(error)
+
+    def _why_closed(self) -> TransportError:
+        cls = ConnectionLost if self._network.is_closed else SocketClosed
+        return cls(f"the socket to {self._remote!r} is closed", refused=True)
 
     def _soon_flush(self) -> None:
         asyncio.get_running_loop().call_soon(self._flush, context=self._network._context)
