@@ -96,7 +96,7 @@ def _write_protobuf(value: Any) -> bytes:
     from google.protobuf import json_format
 
     try:
-        text = json_format.MessageToJson(value, preserving_proto_field_name=True, indent=None)
+        text: str = json_format.MessageToJson(value, preserving_proto_field_name=True, indent=None)
     except Exception as error:
         raise unwritable(type(value).__name__, error) from error
     return text.encode() + b"\n"

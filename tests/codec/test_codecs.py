@@ -34,10 +34,11 @@ class Counting(Codec):
         return lambda _data: "mine"
 
 
-def test_the_defaults_are_json_msgpack_bytes_and_text():
+def test_the_defaults_are_json_msgpack_protobuf_bytes_and_text():
     assert Codecs(default_codecs()).content_types == (
         "application/json",
         "application/msgpack",
+        "application/protobuf",
         "application/octet-stream",
         "text/plain",
     )
@@ -74,7 +75,7 @@ def test_the_later_codec_for_a_content_type_wins():
     codecs = Codecs([*default_codecs(), Counting()])
 
     assert codecs.encoder_for("application/json", int)(5) == b"mine"
-    assert len(list(codecs)) == 4
+    assert len(list(codecs)) == len(default_codecs())
 
 
 def test_what_was_built_for_a_type_is_kept():
