@@ -243,7 +243,7 @@ def error_from_wire(text: str) -> MicroError:
     """
     try:
         fields = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         return InternalError(text)

@@ -33,10 +33,11 @@ def check_service(name: str) -> str:
     Raises:
         InvalidName: it cannot.
     """
-    if not _SERVICE.fullmatch(name) or len(name) > _MOST_BYTES:
+    if not _SERVICE.fullmatch(name):
         raise InvalidName(
             f"service name {name!r}: use letters, digits, '_' and '-' in tokens parted by dots"
         )
+    _tokens("service name", name)
     return name
 
 
