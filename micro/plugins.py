@@ -152,8 +152,11 @@ class Backends:
                 on_event=self._on_event,
                 driver=self._settings.plugins.get(plugin, {}),
             )
-            opened = find_plugin(plugin)(options)
-            self._open[key] = await self._stack.enter_async_context(opened)
+            try:
+                open_backend = find_plugin(plugin)
+            except PluginError as error:
+                raise PluginError(f"{part}: {error.detail}") from error
+            self._open[key] = await self._stack.enter_async_context(open_backend(options))
         return self._open[key]
 
     def _offered(self, part: Part, found: _P | None) -> _P:

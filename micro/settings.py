@@ -27,7 +27,7 @@ from micro.settings_sources import (
 )
 from micro.settings_values import nearest
 
-__all__ = ["OPTIONS", "Option", "Part", "Settings", "load_settings", "settings_help"]
+__all__ = ["OPTIONS", "PARTS", "Option", "Part", "Settings", "load_settings", "settings_help"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _BY_NAME = {option.name: option for option in OPTIONS}

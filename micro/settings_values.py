@@ -29,6 +29,7 @@ __all__ = [
     "duration",
     "hide_secrets",
     "nearest",
+    "read_duration",
 ]
 
 
@@ -70,7 +71,20 @@ def duration(*, zero: bool = False) -> Kind:
     Args:
         zero: Whether no time at all is allowed.
     """
-    return Kind(read=partial(_read_duration, zero), placeholder="DURATION")
+    return Kind(read=partial(read_duration, zero=zero), placeholder="DURATION")
+
+
+def read_duration(value: object, *, zero: bool = False) -> float:
+    """Read what `duration` accepts.
+
+    Raises:
+        ValueError: it is none; the text says what is expected.
+    """
+    seconds = _seconds(value)
+    if 0 <= seconds <= _YEAR and (zero or seconds > 0):
+        return seconds
+    bound = "0 or more" if zero else "more than 0"
+    raise ValueError(f"a duration, {bound} and at most a year, such as 500ms, 5s or 1m")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -124,14 +138,6 @@ def _read_count(least: int, value: object) -> int:
     if isinstance(number, int) and not isinstance(number, bool) and number >= least:
         return number
     raise ValueError(f"a whole number, {least} or more")
-
-
-def _read_duration(zero: bool, value: object) -> float:
-    seconds = _seconds(value)
-    if 0 <= seconds <= _YEAR and (zero or seconds > 0):
-        return seconds
-    bound = "0 or more" if zero else "more than 0"
-    raise ValueError(f"a duration, {bound} and at most a year, such as 500ms, 5s or 1m")
 
 
 def _seconds(value: object) -> float:

@@ -1,0 +1,60 @@
+"""The `micro` command: run services, and speak with those that run.
+
+Exit codes, for scripts:
+
+    0    it worked
+    1    the call failed; the error is on standard error, as `404 Not Found: ...`
+    2    a flag, setting, name or target cannot be used, or a plugin is missing
+    3    unavailable: no server, or nobody serves what was asked for
+    4    the time ran out
+    130  interrupted with Ctrl-C
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from micro.cli.group import CommandTable
+from micro.cli.output import exit_code, say
+from micro.errors import MicroError, UsageError
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130
+
+
+@click.command(cls=CommandTable)
+def _micro() -> None:
+    """Run services, and speak with those that run."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Words after the program's name; those of the process when not given.
+
+    Returns:
+        The exit code; see the module.
+    """
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        result = _micro.main(args=words, prog_name="micro", standalone_mode=False)
+    except click.ClickException as error:
+        say(error.format_message())
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except MicroError as error:
+        text = f"{error.code} {error.status}: {error.detail}"
+        say(error.detail) if isinstance(error, UsageError) else click.echo(text, err=True)
+        return exit_code(error)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; the last flush must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,126 @@
+"""`micro services` and `micro describe`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from micro.cli.group import SettingsCommand, settings_of
+from micro.cli.output import as_json, say, table
+from micro.errors import NotFound
+from micro.registry import EndpointRecord, ServiceRecord, ValueRecord
+from micro.settings import Settings
+from micro.settings_values import nearest
+
+__all__ = ["describe", "services"]
+
+
+@click.command(cls=SettingsCommand)
+@click.option("--json", "as_object", is_flag=True, help="Print JSON.")
+@click.pass_context
+def services(ctx: click.Context, as_object: bool) -> None:
+    """List the services that run, with a line for each version."""
+    records = asyncio.run(_list(settings_of(ctx)))
+    if as_object:
+        click.echo(as_json([_service_fields(record) for record in records]))
+    elif records:
+        rows = [
+            (one.name, one.version, str(len(one.nodes)), str(len(one.endpoints))) for one in records
+        ]
+        click.echo(table(("SERVICE", "VERSION", "NODES", "ENDPOINTS"), rows))
+    else:
+        say("no services are running here")
+
+
+@click.command(cls=SettingsCommand)
+@click.argument("service")
+@click.option("--json", "as_object", is_flag=True, help="Print JSON.")
+@click.pass_context
+def describe(ctx: click.Context, service: str, as_object: bool) -> None:
+    """Show the versions, nodes and endpoints of SERVICE."""
+    records = asyncio.run(_get(settings_of(ctx), service))
+    if as_object:
+        click.echo(as_json([_service_fields(record) for record in records]))
+    else:
+        click.echo("\n\n".join(_page(record) for record in records))
+
+
+async def _list(settings: Settings) -> tuple[ServiceRecord, ...]:
+    from micro.service import open_client
+
+    async with open_client(settings) as client:
+        return await client.registry.list_services()
+
+
+async def _get(settings: Settings, name: str) -> tuple[ServiceRecord, ...]:
+    from micro.service import open_client
+
+    async with open_client(settings) as client:
+        if records := await client.registry.get_service(name):
+            return records
+        known = [record.name for record in await client.registry.list_services()]
+    hint = nearest(name, known)
+    raise NotFound(f"nobody serves {name!r}" + (f"; did you mean {hint!r}?" if hint else ""))
+
+
+def _page(record: ServiceRecord) -> str:
+    nodes = [(node.id, node.address, _pairs(node.metadata)) for node in record.nodes]
+    endpoints = [_row(one) for one in record.endpoints]
+    parts = [f"{record.name} {record.version} {_pairs(record.metadata)}".rstrip()]
+    parts.append(table(("NODE", "ADDRESS", "METADATA"), nodes))
+    if endpoints:
+        parts.append(table(("ENDPOINT", "REQUEST", "RESPONSE", "METADATA"), endpoints))
+    return "\n\n".join(parts)
+
+
+def _row(endpoint: EndpointRecord) -> tuple[str, str, str, str]:
+    """An endpoint's row; go-micro's records tell a stream's types in its metadata alone."""
+    rest = dict(endpoint.metadata)
+    request = rest.pop("request", "") or _shape(endpoint.request)
+    response = rest.pop("response", "") or _shape(endpoint.response)
+    return endpoint.name, request, response, _pairs(rest)
+
+
+def _pairs(metadata: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(metadata.items()))
+
+
+def _shape(value: ValueRecord | None) -> str:
+    """A value's shape on one line: `Award{user string, points int64}`."""
+    if value is None:
+        return "-"
+    fields = ", ".join(f"{one.name} {_shape(one)}" for one in value.values)
+    return f"{value.type}{{{fields}}}" if fields else value.type
+
+
+def _service_fields(record: ServiceRecord) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "version": record.version,
+        "metadata": dict(record.metadata),
+        "nodes": [
+            {"id": node.id, "address": node.address, "metadata": dict(node.metadata)}
+            for node in record.nodes
+        ],
+        "endpoints": [
+            {
+                "name": one.name,
+                "request": _value_fields(one.request),
+                "response": _value_fields(one.response),
+                "metadata": dict(one.metadata),
+            }
+            for one in record.endpoints
+        ],
+    }
+
+
+def _value_fields(value: ValueRecord | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    fields: dict[str, Any] = {"name": value.name, "type": value.type}
+    if value.values:
+        fields["values"] = [_value_fields(one) for one in value.values]
+    return fields

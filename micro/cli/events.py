@@ -1,0 +1,129 @@
+"""`micro publish` and `micro subscribe`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+import click
+
+from micro.broker import Delivery
+from micro.cli.body import headers_from, read_body
+from micro.cli.group import SettingsCommand, seconds, settings_of
+from micro.cli.output import as_line, as_value, on_terminal, one_line, say
+from micro.codec import Raw
+from micro.errors import DeadlineExceeded
+from micro.settings import Settings
+
+__all__ = ["publish", "subscribe"]
+
+_MOST_WAITING = 65_536
+
+
+@click.command(cls=SettingsCommand)
+@click.argument("topic")
+@click.argument("body", default="{}")
+@click.option("-H", "--header", "pairs", multiple=True, metavar="NAME:VALUE")
+@click.pass_context
+def publish(ctx: click.Context, topic: str, body: str, pairs: Sequence[str]) -> None:
+    """Publish BODY on TOPIC; done when the server has it.
+
+    BODY is JSON, {} when not given; - reads it from standard input, @FILE from a file.
+    """
+    settings = settings_of(ctx)
+    event = read_body(body, settings.client_content_type)
+    asyncio.run(_publish(settings, topic, event, headers_from(pairs)))
+
+
+@click.command(cls=SettingsCommand)
+@click.argument("topic")
+@click.option("--queue", metavar="NAME", help="Share the events with others of this queue.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N events.")
+@click.option("--timeout", type=seconds, metavar="DURATION", help="End after this time, with 4.")
+@click.option("--json", "as_object", is_flag=True, help="Print topic, headers and body as JSON.")
+@click.pass_context
+def subscribe(
+    ctx: click.Context,
+    topic: str,
+    queue: str | None,
+    count: int | None,
+    timeout: float | None,
+    as_object: bool,
+) -> None:
+    """Print the events of TOPIC, one a line, until Ctrl-C.
+
+    TOPIC may be a pattern: * stands for one token, a last > for one or more.
+    """
+    events = _Events(as_object=as_object, count=count)
+    asyncio.run(_subscribe(settings_of(ctx), topic, queue, events, timeout))
+
+
+async def _publish(settings: Settings, topic: str, event: Raw, headers: dict[str, str]) -> None:
+    from micro.service import open_client
+
+    async with open_client(settings) as client:
+        await client.publish(topic, event, headers=headers)
+        await client.flush()
+
+
+class _Events:
+    """Events on their way to the screen.
+
+    Args:
+        as_object: Whether to print everything about an event, as JSON.
+        count: How many to print; all when `None`.
+    """
+
+    def __init__(self, *, as_object: bool, count: int | None) -> None:
+        self._as_object = as_object
+        self._left = count
+        self._waiting: asyncio.Queue[Delivery] = asyncio.Queue(_MOST_WAITING)
+        self._lost = 0
+
+    def take(self, delivery: Delivery) -> None:
+        """Keep an event until it can be printed; too many are counted and dropped."""
+        try:
+            self._waiting.put_nowait(delivery)
+        except asyncio.QueueFull:
+            self._lost += 1
+
+    async def show(self) -> None:
+        """Print events as they come, until there were enough."""
+        while self._left is None or self._left > 0:
+            delivery = await self._waiting.get()
+            click.echo(self._line(delivery))
+            sys.stdout.flush()
+            await delivery.ack()
+            if self._left is not None:
+                self._left -= 1
+            if self._lost:
+                say(f"{self._lost} events came faster than they could be printed: they are lost")
+                self._lost = 0
+
+    def _line(self, delivery: Delivery) -> str:
+        headers, body = delivery.message
+        if self._as_object:
+            fields = {"topic": delivery.topic, "headers": headers, "body": as_value(body)}
+            return as_line(fields)
+        return f"{delivery.topic} {one_line(body)}"
+
+
+async def _subscribe(
+    settings: Settings, topic: str, queue: str | None, events: _Events, timeout: float | None
+) -> None:
+    from micro.service import open_client
+
+    async with (
+        open_client(settings) as client,
+        await client.broker.subscribe(topic, events.take, queue=queue),
+    ):
+        if on_terminal():
+            say(f"subscribed to {topic}; Ctrl-C ends")
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                await events.show()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DeadlineExceeded(f"no more events of {topic!r} within {timeout:g}s") from None

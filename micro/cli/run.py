@@ -1,0 +1,114 @@
+"""`micro run`: services in this process, or in many that are kept running."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import click
+
+from micro.cli.group import SettingsCommand, setting_flags, settings_of
+from micro.cli.local import with_server
+from micro.cli.supervisor import Pauses, Supervisor, follow_parent
+from micro.cli.targets import load_services, source_folder
+from micro.errors import ConfigError
+from micro.logs import setup_logging
+from micro.runner import run_async, run_services
+from micro.service import Service
+from micro.settings import PARTS, Settings, settings_help
+
+__all__ = ["run"]
+
+_KILL_AFTER = 5.0
+
+
+class _RunCommand(SettingsCommand):
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List all settings."""
+        formatter.write(f"\nSettings:\n{settings_help()}\n")
+
+
+@click.command(cls=_RunCommand)
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option("--workers", type=click.IntRange(1, 1024), default=1, help="Processes for each.")
+@click.option("--reload", is_flag=True, help="Start again when a source file changes.")
+@click.option("--supervised", is_flag=True, hidden=True)
+@click.pass_context
+def run(
+    ctx: click.Context, targets: Sequence[str], workers: int, reload: bool, supervised: bool
+) -> int:
+    """Run the services of every TARGET until SIGTERM or Ctrl-C.
+
+    A TARGET is a file, a dotted path to a module, or either with :name for one service of several.
+    Without options all run in this process. When no address is given for NATS and no server listens
+    on 127.0.0.1:4222, one is started for as long as this runs.
+
+    \b
+        micro run points.py shop.orders --workers 2
+    """
+    settings = settings_of(ctx)
+    setup_logging(settings.log_level, settings.log_format)
+    if workers > 1 or reload:
+        return run_async(_supervise(settings, targets, workers, reload, setting_flags(ctx)))
+    services = load_services(targets)
+    settings = _shared(services, settings, setting_flags(ctx))
+    if supervised:
+        follow_parent()
+        return run_async(run_services(services, settings))
+    return run_async(_run_here(services, settings))
+
+
+async def _run_here(services: Sequence[Service], settings: Settings) -> int:
+    async with with_server(settings):
+        return await run_services(services, settings)
+
+
+async def _supervise(
+    settings: Settings, targets: Sequence[str], workers: int, reload: bool, flags: Sequence[str]
+) -> int:
+    """Run each target in processes of its own; this one imports none of them."""
+    if workers > 1 and (settings.server_id or settings.server_address):
+        raise ConfigError("server_id and server_address are for one process: not with --workers")
+    from micro.cli.changes import watch_changes
+
+    command = [sys.executable, "-m", "micro.cli", "run", "--supervised", *flags]
+    commands = [
+        (f"{target}#{number}", [*command, "--", target])
+        for target in targets
+        for number in range(1, workers + 1)
+    ]
+    supervisor = Supervisor(
+        commands,
+        pauses=Pauses(grace=settings.shutdown_timeout + _KILL_AFTER),
+        changes=watch_changes({source_folder(target) for target in targets}) if reload else None,
+    )
+    async with with_server(settings):
+        return await supervisor.run()
+
+
+def _shared(services: Sequence[Service], settings: Settings, flags: Sequence[str]) -> Settings:
+    """The settings for all services of this process, which share their plugins.
+
+    Raises:
+        ConfigError: two services choose different plugins or addresses in their code.
+    """
+    chosen = [service.settings(flags, os.environ) for service in services]
+    if (
+        len({repr([(one.plugin(part), one.addresses(part)) for part in PARTS]) for one in chosen})
+        > 1
+    ):
+        names = " and ".join(service.name for service in services)
+        raise ConfigError(f"{names} choose different plugins in their code: run each by itself")
+    first = chosen[0]
+    return replace(
+        settings,
+        transport=first.transport,
+        transport_address=first.transport_address,
+        broker=first.broker,
+        broker_address=first.broker_address,
+        registry=first.registry,
+        registry_address=first.registry_address,
+        plugins=first.plugins,
+    )

@@ -1,0 +1,138 @@
+"""What `micro run` is pointed at: files and modules, and the services in them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from micro.errors import ConfigError, UsageError
+from micro.service import Service
+
+__all__ = ["load_services", "source_folder"]
+
+_log = logging.getLogger("micro.cli")
+
+
+def load_services(targets: Iterable[str]) -> list[Service]:
+    """Import targets and collect their services, each once, in the order they were named.
+
+    A target is a file's path, a dotted path to a module, or either with `:name` for one service of
+    several.
+
+    Raises:
+        ConfigError: a target cannot be found or imported, or has no service; the text says where.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    found: dict[int, Service] = {}
+    for target in targets:
+        place, name = _parts(target)
+        module = _guard(target, place)
+        found.update((id(service), service) for service in _services(target, module, name))
+    return list(found.values())
+
+
+def source_folder(target: str) -> Path:
+    """The folder to watch for changes of a target: its file's, or the present one."""
+    place, _ = _parts(target)
+    return Path(place).resolve().parent if _is_file(place) else Path.cwd()
+
+
+def _parts(target: str) -> tuple[str, str]:
+    place, colon, name = target.rpartition(":")
+    return (place, name) if colon and name.isidentifier() else (target, "")
+
+
+def _is_file(place: str) -> bool:
+    return place.endswith(".py") or os.sep in place
+
+
+def _guard(target: str, place: str) -> ModuleType:
+    """Import a target; whatever its author got wrong is one line that names the place."""
+    try:
+        return _import_file(target, Path(place)) if _is_file(place) else _import(target, place)
+    except UsageError:
+        raise
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"target {target!r} needs the module {error.name!r}, which is not installed"
+        ) from error
+    except Exception as error:
+        # The module is the user's own code: anything can come out of it.
+        _log.debug("target %s failed", target, exc_info=True)
+        kind = type(error).__name__
+        raise ConfigError(f"target {target!r}: {kind}: {error} ({_place(error)})") from error
+
+
+def _import(target: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name != missing and not name.startswith(f"{missing}."):
+            raise
+    except (ValueError, TypeError):
+        pass  # An empty or relative name; it gets the same answer as one that is not there.
+    raise ConfigError(
+        f"target {target!r}: there is no such module from {os.getcwd()!r};"
+        " name a file, a module, or either with :service"
+    )
+
+
+def _import_file(target: str, path: Path) -> ModuleType:
+    if not path.is_file():
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        raise ConfigError(f"target {target!r}: {what}")
+    folder, names = path.resolve().parent, [path.stem]
+    # In a package it must be imported by its full name, or its relative imports fail.
+    while (folder / "__init__.py").is_file():
+        folder, names = folder.parent, [folder.name, *names]
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    if len(names) > 1:
+        return importlib.import_module(".".join(names))
+    return _import_script(path.resolve())
+
+
+def _import_script(path: Path) -> ModuleType:
+    name = path.stem
+    while (known := sys.modules.get(name)) is not None:
+        if getattr(known, "__file__", None) == str(path):
+            return known
+        name += "_"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None, "a file that ends in .py has a loader"
+    assert spec.loader is not None, "a file that ends in .py has a loader"
+    module = importlib.util.module_from_spec(spec)
+    # Annotations are resolved through here, while the module runs.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _services(target: str, module: ModuleType, name: str) -> list[Service]:
+    services = {key: value for key, value in vars(module).items() if isinstance(value, Service)}
+    names = ", ".join(services) or "none"
+    if name and name not in services:
+        raise ConfigError(f"target {target!r}: {name!r} is no service; services there: {names}")
+    if not services:
+        raise ConfigError(f"target {target!r}: it has no Service at the module's top level")
+    return [services[name]] if name else list(services.values())
+
+
+def _place(error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"
