@@ -10,15 +10,17 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from micro.backend import ConnectionEvent, ConnectionState
 from micro.errors import MicroError, TransportError, UsageError
 from micro.life import Life
 from micro.logs import setup_logging
 from micro.plugins import Backends
-from micro.service import Service
 from micro.settings import Settings
+
+if TYPE_CHECKING:
+    from micro.service import Service
 
 __all__ = [
     "EXIT_CUT_OFF",

@@ -12,7 +12,7 @@ __all__ = ["assert_nothing_left"]
 
 _FDS = Path("/proc/self/fd")
 _TURNS = 20
-_SOCKET_TURN = 0.01
+_SOCKET_TURN = 0.005
 
 
 @asynccontextmanager
