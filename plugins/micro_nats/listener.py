@@ -119,7 +119,7 @@ class NatsListener(Listener):
             messages = decode_parcel(data)
         except Goodbye:
             if socket is not None:
-                socket.end(SocketClosed("closed by the peer"))
+                socket.end_after(SocketClosed("closed by the peer"))
             return
         except CodecError as error:
             self._counters.garbage_from(self._address, error)

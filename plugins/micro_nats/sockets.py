@@ -30,6 +30,7 @@ from micro_nats.envelope import (
     pack_message,
     parcel_of,
 )
+from micro_nats.intake import Intake
 
 __all__ = ["AcceptedSocket", "DialedSocket", "NatsSocket", "Outbox"]
 
@@ -46,15 +47,17 @@ class Outbox:
         limit: Bytes that one message may take in its envelope.
         waiting: Bytes that wait to be sent, as far as known.
         clock: Counts the sweeps for idle sockets: a clock that costs nothing to read.
+        intake: Where what arrives for them waits for its turn.
     """
 
-    __slots__ = ("_context", "_dirty", "_loop", "clock", "connection", "limit", "waiting")
+    __slots__ = ("_context", "_dirty", "_loop", "clock", "connection", "intake", "limit", "waiting")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.limit = 0
         self.waiting = 0
         self.clock = 0
+        self.intake = Intake()
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
         self._dirty: list[NatsSocket] = []
@@ -199,10 +202,17 @@ class NatsSocket(Socket):
             self.end(error)
 
     def received(self, messages: Sequence[Message]) -> None:
-        """Hand messages on."""
+        """Hand messages on, when their turn has come."""
         self.seen = self._outbox.clock
+        self._outbox.intake.push(self._push, messages)
+
+    def _push(self, messages: Sequence[Message]) -> None:
         if self._receiver is not None:
             self._receiver.received(messages)
+
+    def end_after(self, error: TransportError) -> None:
+        """Close as `end` does, after all that has arrived was handed on."""
+        self._outbox.intake.after(lambda: self.end(error))
 
     def end(self, error: TransportError) -> None:
         """Close without a word to the peer; what waits is dropped."""
@@ -268,7 +278,7 @@ class DialedSocket(NatsSocket):
     def departed(self, since: int | None) -> None:
         """The peer said goodbye; one for idleness is void when something is on its way there."""
         if since is None or (since >= self._parcel and self._parts is None):
-            self.end(SocketClosed("closed by the peer"))
+            self.end_after(SocketClosed("closed by the peer"))
 
     def _says_goodbye(self) -> bool:
         return self.binary and self._parcel > 0

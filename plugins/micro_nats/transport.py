@@ -161,7 +161,7 @@ class NatsTransport(Transport):
             return
         number = int(parcel) if parcel.isdecimal() and len(parcel) < 16 else None
         detail = f"nobody listens at {socket.remote!r}"
-        socket.end(NoResponders(detail, parcel=number))
+        socket.end_after(NoResponders(detail, parcel=number))
 
     def _stray(self, token: str) -> None:
         taken = self._taken.get(token)

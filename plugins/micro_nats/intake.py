@@ -1,0 +1,69 @@
+"""What arrived is handed on in portions, one a turn of the event loop.
+
+A parcel of hundreds of requests, taken in one turn, would be answered in one turn as well: the
+client idles while the server works and the other way round. In portions the first answers leave
+while the rest is still being worked on, so that both ends are busy at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+
+from micro.message import Message
+
+__all__ = ["PORTION", "Intake"]
+
+PORTION = 32
+"""How many messages are handed on in one turn."""
+
+Push = Callable[[Sequence[Message]], None]
+
+
+class Intake:
+    """One queue for all sockets of a connection, so that what came first is handed on first."""
+
+    __slots__ = ("_context", "_due", "_loop", "_room", "_waiting")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._waiting: deque[tuple[Push, Sequence[Message]] | Callable[[], None]] = deque()
+        self._room = PORTION
+        self._due = False
+
+    def push(self, push: Push, messages: Sequence[Message]) -> None:
+        """Hand messages on: now as far as this turn has room, the rest on the next ones."""
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._turn, context=self._context)
+        if not self._waiting and len(messages) <= self._room:
+            self._room -= len(messages)
+            push(messages)
+            return
+        for start in range(0, len(messages), PORTION):
+            self._waiting.append((push, messages[start : start + PORTION]))
+
+    def after(self, act: Callable[[], None]) -> None:
+        """Do something when all that arrived before it has been handed on."""
+        if self._waiting:
+            self._waiting.append(act)
+        else:
+            act()
+
+    def _turn(self) -> None:
+        self._room = PORTION
+        waiting = self._waiting
+        while waiting and self._room > 0:
+            item = waiting.popleft()
+            if isinstance(item, tuple):
+                push, messages = item
+                self._room -= len(messages)
+                push(messages)
+            else:
+                item()
+        self._due = bool(waiting) or self._room < PORTION
+        if self._due:
+            self._loop.call_soon(self._turn, context=self._context)
