@@ -37,8 +37,10 @@ class Call:
     """One request on its way through the server."""
 
     __slots__ = (
+        "begun",
         "body",
         "deadline",
+        "dropped",
         "expired",
         "headers",
         "id",
@@ -68,6 +70,8 @@ class Call:
         self.id = headers.get(STREAM) or headers.get(ID, "")
         self.task: asyncio.Task[None] | None = None
         self.slot: set[Call] | None = None
+        self.begun = False
+        self.dropped = False
         self.expired = False
         self.stopped = False
         self.inflow: Inflow | None = None
@@ -77,7 +81,10 @@ class Call:
     def cancel(self) -> None:
         """The client is gone or wants it no more."""
         if self.task is not None:
-            self.task.cancel()
+            # Cancelling a task that has not begun would keep it from cleaning up after itself.
+            self.dropped = True
+            if self.begun:
+                self.task.cancel()
         elif self.withdraw is not None:
             self.withdraw(self)
 

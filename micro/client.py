@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Final, Self, TypeVar, overload
 
 from micro.broker.contract import Broker
@@ -420,10 +421,13 @@ class Client:
             return ambient
         if timeout != timeout:  # not a number: DEFAULT
             timeout = self.options.timeout
-        deadline = Deadline.after(timeout).tighter(ambient)
-        if deadline.remaining() <= 0:
+        now = monotonic()
+        at = now + timeout
+        if ambient is not None and ambient.at < at:
+            at = ambient.at
+        if at <= now:
             raise DeadlineExceeded("no time left for the call", id="micro.client", refused=True)
-        return deadline
+        return Deadline(at)
 
     def _plan(
         self, service: str, endpoint: str, sent: Any, response_type: Any, content_type: str | None

@@ -261,6 +261,10 @@ class Server:
         call.task = self._scope.spawn(self._run(call))
 
     async def _run(self, call: Call) -> None:
+        call.begun = True
+        if call.dropped:
+            self._finished(call)
+            return
         ambient_deadline.set(call.deadline)
         headers = call.headers
         endpoint = call.mounted.endpoint
@@ -399,6 +403,8 @@ class Server:
     def _finished(self, call: Call) -> None:
         if call.slot is not None:
             call.slot.discard(call)
+        if call.task is not None:
+            self._scope.release(call.task)
         call.session.finish(call)
         self._gate.leave()
         if call.mounted.gate is not None:

@@ -183,6 +183,8 @@ class _Subscriber:
         else:
             await delivery.ack()
         finally:
+            if (task := asyncio.current_task()) is not None:
+                self._scope.release(task)
             self._gate.leave()
 
     async def _handle(self, delivery: Delivery) -> None:
