@@ -263,6 +263,7 @@ class Server:
     async def _run(self, call: Call) -> None:
         call.begun = True
         if call.dropped:
+            self._answer_cancelled(call)
             self._finished(call)
             return
         ambient_deadline.set(call.deadline)
@@ -396,7 +397,7 @@ class Server:
             self._fail(call, DeadlineExceeded("the handler took too long", id=self.name))
         elif call.stopped:
             self._fail(call, Unavailable("the service stopped first", id=self.name))
-        elif call.task is not None and not call.task.cancelling():
+        elif not call.dropped:
             # Nobody asked for it: the handler awaited something that was cancelled.
             self._fail(call, InternalError("the handler was cancelled", id=self.name))
 
