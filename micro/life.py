@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from micro.client import Client, ClientOptions
 from micro.endpoint import Endpoint, SubscriberSpec
-from micro.errors import MicroError
+from micro.errors import MicroError, Unavailable
 from micro.middleware import Layer
 from micro.names import check_service
 from micro.plugins import Backends
@@ -154,6 +154,16 @@ class Life:
         for name in self.stuck:
             _log.error("%s was still running after %gs", name, self._settings.shutdown_timeout)
         _log.info("%s stopped", self._name)
+
+    async def check(self) -> None:
+        """Return if the service is ready for calls, after a round trip to its servers.
+
+        Raises:
+            Unavailable: it has not started yet, or is stopping, or a server cannot be reached.
+        """
+        if self._listener is None or self._stopped:
+            raise Unavailable(f"{self._name} takes no calls now", id=self._name)
+        await self._backends.check()
 
     def _server_options(self) -> ServerOptions:
         settings = self._settings

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from micro.backend import ConnectionEvent, ConnectionState
 from micro.errors import MicroError, TransportError, UsageError
+from micro.health import serve_health
 from micro.life import Life
 from micro.logs import setup_logging
 from micro.plugins import Backends
 from micro.settings import Settings
+from micro.watchdog import watch_loop
 
 if TYPE_CHECKING:
     from micro.service import Service
@@ -41,6 +43,7 @@ EXIT_UNREACHABLE = 3
 """No server could be reached."""
 
 _SPREAD = 0.1
+_LAST_RESORT = 5.0
 _ALARMS = (ConnectionState.DISCONNECTED, ConnectionState.CLOSED, ConnectionState.DENIED)
 
 
@@ -53,6 +56,10 @@ def run_main(services: Sequence[Service], argv: Sequence[str]) -> None:
         settings = services[0].settings(argv, os.environ)
         setup_logging(settings.log_level, settings.log_format)
         code = run_async(run_services(services, settings))
+        if code == EXIT_CUT_OFF:
+            # A thread that still runs would keep the interpreter from ending.
+            logging.shutdown()
+            os._exit(code)
     except UsageError as error:
         code = _complain(error, EXIT_USAGE)
     except TransportError as error:
@@ -77,29 +84,53 @@ async def run_services(services: Sequence[Service], settings: Settings) -> int:
     """Run services until SIGINT or SIGTERM, all over the same open plugins.
 
     They start in the order given and stop in the reverse. A second signal ends the process at once,
-    with code 130.
+    with code 130; a stop that takes 5 s longer than `shutdown_timeout` ends it with code 1.
 
     Returns:
         0, or 1 when something had to be cut off.
     """
     names = "+".join(service.name or settings.server_name for service in services)
-    with _signals() as stop:
+    lives: list[Life] = []
+    with _signals() as stop, watch_loop(settings.stall_threshold):
         async with (
             Backends(name=names, settings=settings, on_event=_log_event) as backends,
             AsyncExitStack() as stack,
         ):
-            lives = []
             for service in services:
-                chosen = service.over(settings)
-                life = Life(service, chosen, backends, spread=_SPREAD)
+                life = Life(service, service.over(settings), backends, spread=_SPREAD)
                 await stack.enter_async_context(life)
                 lives.append(life)
+            await _open_health(stack, settings, lives)
             _log.info("ready: %s", names)
             await stop.wait()
             _log.info("stopping: %s", names)
+            _end_at_last(settings.shutdown_timeout + _LAST_RESORT)
             for life in reversed(lives):
                 await life.stop()
     return EXIT_CUT_OFF if any(life.stuck for life in lives) else 0
+
+
+async def _open_health(stack: AsyncExitStack, settings: Settings, lives: Sequence[Life]) -> None:
+    if not settings.health_address:
+        return
+
+    async def ready() -> None:
+        for life in lives:
+            await life.check()
+
+    bound = await stack.enter_async_context(serve_health(settings.health_address, ready))
+    _log.info("health checks at http://%s/livez and /readyz", bound)
+
+
+def _end_at_last(seconds: float) -> None:
+    """End the process when a handler that ignores its cancellation would keep it for ever."""
+
+    def end() -> None:
+        _log.critical("the stop took too long: the process is ended")
+        logging.shutdown()
+        os._exit(EXIT_CUT_OFF)
+
+    asyncio.get_running_loop().call_later(seconds, end)
 
 
 @contextmanager

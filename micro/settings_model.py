@@ -90,6 +90,10 @@ class Settings:
     connect_timeout: float = _setting(5.0, duration(), "for the first connection to stand")
     max_concurrency: int = _setting(1024, count(1), "calls that a server runs at once")
     max_queue: int = _setting(1024, count(0), "calls that may wait for their turn")
+    health_address: str = _setting("", TEXT, "host:port for /livez and /readyz; none if not given")
+    stall_threshold: float = _setting(
+        0.25, duration(zero=True), "of a blocked event loop, to log where it stands; 0 for never"
+    )
     log_level: str = _setting("info", _LOG_LEVELS, "least important log lines to write")
     log_format: str = _setting("text", choice("text", "json"), "how log lines look")
     config: str = _setting("", TEXT, "TOML file to read settings from")
