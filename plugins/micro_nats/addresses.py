@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -77,5 +78,4 @@ def _parse(text: str) -> ServerAddress:
 
 
 def _without_credentials(text: str) -> str:
-    scheme, mark, rest = text.rpartition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+    return re.sub(r"(?s)^([A-Za-z]*://)?.*@", r"\1", text)

@@ -309,10 +309,13 @@ class HardenedClient(Client, Handler):
     # Writing.
 
     def _turn(self) -> None:
-        self._due = False
-        if self._standing:
-            self._before_write()
-            self._write()
+        # Still due meanwhile, so that what is added now asks for no further turn.
+        try:
+            if self._standing:
+                self._before_write()
+                self._write()
+        finally:
+            self._due = False
 
     def _write(self) -> None:
         out = self._out

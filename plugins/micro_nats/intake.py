@@ -53,6 +53,13 @@ class Intake:
         else:
             act()
 
+    async def settle(self) -> None:
+        """Wait until all that has arrived so far has been handed on."""
+        if self._waiting:
+            reached: asyncio.Future[None] = self._loop.create_future()
+            self._waiting.append(lambda: None if reached.done() else reached.set_result(None))
+            await reached
+
     def _turn(self) -> None:
         self._room = PORTION
         waiting = self._waiting

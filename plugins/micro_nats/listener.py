@@ -72,6 +72,7 @@ class NatsListener(Listener):
         """Unsubscribe, and wait for what the server had routed here; see `Listener.drain`."""
         if self._subscription is not None:
             await self._subscription.drain()
+        await self._outbox.intake.settle()
 
     async def aclose(self) -> None:
         """Unsubscribe, and say goodbye on every socket."""
@@ -119,7 +120,7 @@ class NatsListener(Listener):
             messages = decode_parcel(data)
         except Goodbye:
             if socket is not None:
-                socket.end_after(SocketClosed("closed by the peer"))
+                socket.end_after(SocketClosed("closed by the peer", refused=True))
             return
         except CodecError as error:
             self._counters.garbage_from(self._address, error)

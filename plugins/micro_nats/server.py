@@ -157,6 +157,8 @@ class NatsServer:
         if process is None:
             return
         process.send_signal(number)
+        if os.name != "nt":
+            process.send_signal(signal.SIGCONT)  # One that was stopped hears nothing else.
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -234,7 +236,7 @@ async def run_server(
         await server.wait()
         yield server
     finally:
-        server.stop()
+        await asyncio.to_thread(server.stop)
 
 
 def _answers(port: int) -> bool:

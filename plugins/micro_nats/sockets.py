@@ -207,8 +207,12 @@ class NatsSocket(Socket):
         self._outbox.intake.push(self._push, messages)
 
     def _push(self, messages: Sequence[Message]) -> None:
-        if self._receiver is not None:
+        if self._receiver is None:
+            return
+        try:
             self._receiver.received(messages)
+        except Exception:
+            log.exception("a receiver's received() failed for %s", self._remote)
 
     def end_after(self, error: TransportError) -> None:
         """Close as `end` does, after all that has arrived was handed on."""
@@ -278,7 +282,7 @@ class DialedSocket(NatsSocket):
     def departed(self, since: int | None) -> None:
         """The peer said goodbye; one for idleness is void when something is on its way there."""
         if since is None or (since >= self._parcel and self._parts is None):
-            self.end_after(SocketClosed("closed by the peer"))
+            self.end_after(SocketClosed("closed by the peer", refused=True))
 
     def _says_goodbye(self) -> bool:
         return self.binary and self._parcel > 0

@@ -56,7 +56,10 @@ class NatsTransport(Transport):
     async def dial(
         self, address: str, receiver: Receiver, *, metadata: Mapping[str, str] | None = None
     ) -> Socket:
-        """Open a socket; costs nothing on the wire but, once, one subscription."""
+        """Open a socket; costs nothing on the wire but, once, one subscription.
+
+        Waits up to the connect timeout for a connection that is being restored.
+        """
         try:
             check_topic(address)
         except InvalidName as error:
@@ -119,10 +122,10 @@ class NatsTransport(Transport):
                 self._probes[token] = socket
 
     async def _ready(self) -> None:
-        """Subscribe for all answers, once, and look whether there is a connection."""
-        await self._inbox()
+        """Subscribe for all answers, once, on a connection that may have to be waited for."""
         if not self._connection.connected:
-            raise ConnectionLost("no connection to the NATS server")
+            await self._connection.wait_connected(self._connection.connect_timeout)
+        await self._inbox()
 
     async def _subscribe(self) -> None:
         await self._connection.subscribe(f"{self._prefix}>", self._arrived)
