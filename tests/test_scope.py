@@ -55,11 +55,10 @@ async def test_leaving_a_scope_waits_for_clean_up() -> None:
     assert cleaned.is_set()
 
 
-@starts
-async def test_a_tasks_error_ends_the_block_and_comes_out_bare(start: Start) -> None:
+async def test_a_tasks_error_ends_the_block_and_comes_out_bare() -> None:
     with pytest.raises(Boom):
         async with open_scope() as scope:
-            start(scope, fail())
+            scope.start(fail())
             await forever()
 
 
@@ -233,17 +232,30 @@ async def test_a_task_can_have_a_name() -> None:
         assert scope.start(forever(), name="reader").get_name() == "reader"
 
 
-async def test_thousands_of_short_tasks_leave_nothing() -> None:
+async def test_a_spawned_task_is_gone_when_it_releases_itself() -> None:
     count = 0
 
-    async def work() -> None:
+    async def work(scope: Scope) -> None:
         nonlocal count
         count += 1
+        task = asyncio.current_task()
+        assert task is not None
+        scope.release(task)
 
     async with open_scope() as scope:
-        for _ in range(5000):
-            scope.spawn(work())
-        await scope.settle()
+        tasks = [scope.spawn(work(scope)) for _ in range(5000)]
+        assert len(scope) == 5000
+        await tasks[-1]
 
         assert len(scope) == 0
     assert count == 5000
+
+
+async def test_a_spawned_task_that_never_began_is_no_obstacle() -> None:
+    async with open_scope() as scope:
+        task = scope.spawn(forever())
+        task.cancel()
+        settled = await scope.settle(10)
+
+    assert settled
+    assert task.cancelled()
