@@ -13,6 +13,7 @@ from micro.broker.contract import Broker
 from micro.client_stream import ClientStream
 from micro.codec import Codecs
 from micro.codec.contract import Decoder, Encoder
+from micro.connection import Connection
 from micro.deadline import Deadline, ambient_deadline, enforce
 from micro.directory import Directory
 from micro.errors import (
@@ -339,7 +340,7 @@ class Client:
             peer: Peer | None = None
             try:
                 peer = route.pick(wanted.where, attempts.failed if attempts else None)
-                connection = peer.connection or await peer.connect()
+                connection = peer.connection or await _connect(peer, deadline)
                 outgoing = (plan.native if peer.native else plan.foreign).copy()
                 if headers:
                     outgoing = {**headers, **outgoing}
@@ -373,7 +374,12 @@ class Client:
             idempotent = plan.endpoint in route.idempotent
         if peer is None or not may_retry(error, idempotent=idempotent):
             raise error
-        if attempts.count > wanted.retries or not route.budget.spend():
+        # What surely did not run may go on to every node, however many of them are just leaving.
+        most = wanted.retries + (len(route.peers) if error.refused and wanted.retries else 0)
+        if attempts.count > most:
+            raise error
+        # A lost connection or node says nothing about the load of the others: no budget for that.
+        if not isinstance(error, TransportError) and not route.budget.spend():
             raise error
         attempts.failed[peer] = error
         pause = backoff(attempts.count, error)
@@ -459,6 +465,15 @@ class Client:
             foreign=request_headers(service, endpoint, kind, native=False),
             response_type=response_type,
         )
+
+
+async def _connect(peer: Peer, deadline: Deadline | None) -> Connection:
+    try:
+        async with enforce(deadline, f"connecting to {peer.node.id}"):
+            return await peer.connect()
+    except DeadlineExceeded as error:
+        error.refused = True
+        raise
 
 
 def _note(peer: Peer | None, error: MicroError) -> None:

@@ -142,6 +142,7 @@ class Connection(Receiver):
         socket: Its socket; whoever dials sets it before the first call.
         native: Whether the node understands the native dialect.
         error: Why the socket is gone, once it is.
+        heard: Whether anything came since somebody last set it to false.
         late: Replies that nobody waited for any more.
     """
 
@@ -153,6 +154,7 @@ class Connection(Receiver):
         "_streams",
         "_timers",
         "error",
+        "heard",
         "late",
         "native",
         "socket",
@@ -167,6 +169,7 @@ class Connection(Receiver):
     ) -> None:
         self.native = is_native(metadata)
         self.error: TransportError | None = None
+        self.heard = True
         self.late = 0
         self.socket: Socket
         self._timers = timers
@@ -251,6 +254,7 @@ class Connection(Receiver):
 
     def received(self, messages: Sequence[Message]) -> None:
         """Give each reply to the call that waits for it, each stream its frames."""
+        self.heard = True
         for message in messages:
             headers = message.headers
             pending = self._pending.pop(headers.get(ID, ""), None)
@@ -329,7 +333,8 @@ def expire_reply(reply: _Reply) -> None:
 def _fate(error: TransportError, parcel: int, *, newest: bool) -> TransportError:
     """What a socket's end means for one call: whether it surely did not run."""
     if not isinstance(error, NoResponders):
-        return type(error)(error.detail, id="micro.client")
+        # A peer that closed in good order has answered all that it took.
+        return type(error)(error.detail, id="micro.client", refused=error.refused)
     # Without parcels: once nobody listens nobody will, so at least the newest did not arrive.
     lost = newest if error.parcel is None else parcel >= error.parcel
     if lost:

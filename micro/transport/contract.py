@@ -32,7 +32,8 @@ class Receiver(ABC):
         """Learn, exactly once, that nothing more will come.
 
         Args:
-            error: `SocketClosed` when either side closed in good order; `NoResponders` when
+            error: `SocketClosed` when either side closed in good order, with `refused` set if it
+                was the peer, who then took nothing that it has not answered; `NoResponders` when
                 nobody listens at the address; `ConnectionLost` when the connection broke.
         """
 
@@ -141,6 +142,7 @@ class Transport(ABC):
     ) -> Socket:
         """Open a socket to the listener at `address`.
 
+        Waits, up to a bound, while the connection is being restored.
         Dialling may succeed though nobody listens (NATS cannot tell before a message is sent);
         the receiver then learns of it through `closed(NoResponders)` after the first message.
 

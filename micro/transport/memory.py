@@ -233,7 +233,7 @@ class _Socket(Socket):
         peer, self._peer = self._peer, None
         if peer is not None:
             peer._peer = None
-            peer.end(SocketClosed("closed by the peer"))
+            peer.end(SocketClosed("closed by the peer", refused=True))
 
     def _forget(self) -> None:
         self._network._sockets.discard(self)
