@@ -18,6 +18,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "micro.testing.*",
     ),
     "application": (
+        "micro.health",
         "micro.life",
         "micro.logs",
         "micro.plugins",
@@ -25,6 +26,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "micro.service",
         "micro.settings",
         "micro.settings_*",
+        "micro.watchdog",
     ),
     "engine": (
         "micro.breaker",
