@@ -74,9 +74,7 @@ class Parser:
         while at < size:
             end = find(b"\r\n", at)
             if end < 0:
-                if size - at > _LONGEST_LINE:
-                    raise MalformedProtocol("a line without an end")
-                self._need = 0
+                self._await_line(size - at)
                 break
             if startswith(b"MSG ", at):
                 words = data[at + 4 : end].split()
@@ -97,6 +95,12 @@ class Parser:
                 self._handler.on_control(data[at:end])
                 at = end + 2
         return at
+
+    def _await_line(self, have: int) -> None:
+        """Note that a line is cut off; its length is not known yet."""
+        if have > _LONGEST_LINE:
+            raise MalformedProtocol("a line without an end")
+        self._need = 0
 
     def _headed(self, data: bytes, at: int, end: int) -> int:
         """Hand on the HMSG whose line is at `at`; returns what follows, or -1 if it is cut off."""
