@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
 from collections.abc import AsyncIterator, Iterable
 from importlib.util import find_spec
@@ -22,9 +23,8 @@ async def watch_changes(folders: Iterable[Path]) -> AsyncIterator[set[Path]]:
             yield changed
         return
     watchfiles = importlib.import_module("watchfiles")
-    watching = watchfiles.awatch(
-        *folders, watch_filter=watchfiles.PythonFilter(), debounce=200, raise_interrupt=False
-    )
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    watching = watchfiles.awatch(*folders, watch_filter=watchfiles.PythonFilter(), debounce=200)
     async for changes in watching:
         yield {Path(path) for _, path in changes}
 

@@ -42,8 +42,11 @@ def run(
     """Run the services of every TARGET until SIGTERM or Ctrl-C.
 
     A TARGET is a file, a dotted path to a module, or either with :name for one service of several.
-    Without options all run in this process. When no address is given for NATS and no server listens
-    on 127.0.0.1:4222, one is started for as long as this runs.
+    Without options all run in this process. When no address is given for NATS and no server
+    listens on 127.0.0.1:4222, one is started for as long as this runs.
+
+    The exit code is 0 after a stop in good order, 1 when something had to be cut off. A second
+    signal ends all at once.
 
     \b
         micro run points.py shop.orders --workers 2

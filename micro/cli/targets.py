@@ -67,8 +67,7 @@ def _guard(target: str, place: str) -> ModuleType:
     except Exception as error:
         # The module is the user's own code: anything can come out of it.
         _log.debug("target %s failed", target, exc_info=True)
-        kind = type(error).__name__
-        raise ConfigError(f"target {target!r}: {kind}: {error} ({_place(error)})") from error
+        raise ConfigError(f"target {target!r}: {_told(error)}") from error
 
 
 def _import(target: str, name: str) -> ModuleType:
@@ -131,8 +130,8 @@ def _services(target: str, module: ModuleType, name: str) -> list[Service]:
     return [services[name]] if name else list(services.values())
 
 
-def _place(error: Exception) -> str:
+def _told(error: Exception) -> str:
     if isinstance(error, SyntaxError):
-        return f"{error.filename}:{error.lineno}"
+        return f"SyntaxError: {error.msg} ({error.filename}:{error.lineno})"
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename}:{frame.lineno}"
+    return f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"

