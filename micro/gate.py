@@ -20,13 +20,14 @@ class Gate(Generic[T]):
         start: Called with an item that waited when its turn has come.
     """
 
-    __slots__ = ("_limit", "_queue", "_start", "_waiting", "inside")
+    __slots__ = ("_limit", "_queue", "_start", "_starting", "_waiting", "inside")
 
     def __init__(self, limit: int, queue: int, start: Callable[[T], None]) -> None:
         self.inside = 0
         self._limit = limit
         self._queue = queue
         self._start = start
+        self._starting = False
         self._waiting: deque[T] = deque()
 
     @property
@@ -36,7 +37,7 @@ class Gate(Generic[T]):
 
     def enter(self, item: T) -> bool | None:
         """Let an item in: `True` if it is inside, `False` if it waits, `None` if it was refused."""
-        if self.inside < self._limit:
+        if self.inside < self._limit and not self._waiting:
             self.inside += 1
             return True
         if len(self._waiting) >= self._queue:
@@ -47,9 +48,19 @@ class Gate(Generic[T]):
     def leave(self) -> None:
         """One item is done; the next in line starts."""
         self.inside -= 1
-        if self._waiting and self.inside < self._limit:
-            self.inside += 1
-            self._start(self._waiting.popleft())
+        if self._waiting and not self._starting:
+            self._fill()
+
+    def _fill(self) -> None:
+        # An item that is done as soon as it starts leaves from within `start`: it is this loop that
+        # goes on, since a queue of such items would be too deep for recursion.
+        self._starting = True
+        try:
+            while self._waiting and self.inside < self._limit:
+                self.inside += 1
+                self._start(self._waiting.popleft())
+        finally:
+            self._starting = False
 
     def withdraw(self, item: T) -> bool:
         """Take an item out of the queue; false when it does not wait."""
