@@ -13,6 +13,9 @@ from micro.registry.record import Node
 __all__ = ["Candidate", "Strategy", "Where", "least_in_flight", "pick_random", "strategy_named"]
 
 
+_MOST_TURNS = 1024
+
+
 class Candidate(Protocol):
     """A node as a strategy sees it.
 
@@ -76,14 +79,25 @@ def least_in_flight(candidates: Sequence[C]) -> C:
 
 
 class RoundRobin:
-    """One candidate after the other, in the order of their node ids."""
+    """One candidate after the other, in the order of their node ids.
+
+    One object serves all services of a client, so each set of candidates has a turn of its own:
+    with a common one, calls to two services in alternation would each meet half of the nodes. It
+    starts anywhere, so that many clients do not all start with the same node.
+    """
 
     def __init__(self) -> None:
-        self._turn = 0
+        self._turns: dict[str, int] = {}
 
     def __call__(self, candidates: Sequence[C]) -> C:
-        self._turn += 1
-        return candidates[self._turn % len(candidates)]
+        first = candidates[0].node.id
+        turn = self._turns.get(first)
+        if turn is None:
+            if len(self._turns) >= _MOST_TURNS:
+                self._turns.clear()
+            turn = int(random.random() * len(candidates))
+        self._turns[first] = turn + 1
+        return candidates[turn % len(candidates)]
 
 
 def strategy_named(name: str) -> Strategy[Any]:
