@@ -8,6 +8,7 @@ content type only.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -32,7 +33,9 @@ __all__ = [
     "STREAM",
     "TIMEOUT",
     "TOPIC",
+    "application_headers",
     "canonical",
+    "credit_from",
     "deadline_from",
     "error_from",
     "error_headers",
@@ -76,13 +79,14 @@ NATIVE = "native"
 
 _GO_ID = "Micro-ID"
 _NANOSECONDS = 1_000_000_000
-_LONGEST = 10 * 365 * 24 * 3600.0
+_LONGEST = 10 * 365 * 24 * 3600 * _NANOSECONDS
 # Each protocol header by its lower-case name; the server of every go-micro generation also writes,
 # and reads, most of them with an `X-` before (go-micro `server/rpc_codec.go`).
 _KNOWN = {
     name.lower(): name
     for name in (SERVICE, METHOD, ENDPOINT, ID, STREAM, ERROR, TOPIC, TIMEOUT, CONTENT_TYPE, ACCEPT)
 }
+_RESERVED = {*_KNOWN, *(name.lower() for name in (SIGNAL, CREDIT, REFUSED, RETRY_AFTER))}
 
 
 def is_native(metadata: Mapping[str, str]) -> bool:
@@ -104,6 +108,15 @@ def canonical(headers: Mapping[str, str]) -> dict[str, str]:
         else:
             found[name] = value
     return {**twins, **found} if twins else found
+
+
+def application_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers without the protocol's own, so that a handler can hand on what it was given."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if name.lower().removeprefix("x-") not in _RESERVED
+    }
 
 
 def request_headers(
@@ -143,12 +156,18 @@ def deadline_from(headers: Mapping[str, str]) -> Deadline | None:
     if text is None:
         return None
     try:
-        seconds = int(text) / _NANOSECONDS
+        nanoseconds = int(text)
     except ValueError:
         return None
-    if seconds <= 0:
+    if nanoseconds <= 0:
         return None
-    return Deadline(time.monotonic() + min(seconds, _LONGEST))
+    return Deadline(time.monotonic() + min(nanoseconds, _LONGEST) / _NANOSECONDS)
+
+
+def credit_from(headers: Mapping[str, str]) -> int:
+    """How many items a `Micro-Credit` header grants; 0 for one that makes no sense."""
+    text = headers.get(CREDIT, "")
+    return int(text[:9]) if text.isascii() and text.isdigit() else 0
 
 
 def reply_headers(request: Mapping[str, str], content_type: str) -> dict[str, str]:
@@ -195,11 +214,16 @@ def error_from(headers: Mapping[str, str]) -> MicroError | None:
     error = error_from_wire(text)
     error.refused = REFUSED in headers
     if (seconds := headers.get(RETRY_AFTER)) is not None:
-        try:
-            error.retry_after = float(seconds)
-        except ValueError:
-            error.retry_after = None
+        error.retry_after = _seconds(seconds)
     return error
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < math.inf else None
 
 
 def ping_headers(id: str, *, native: bool) -> dict[str, str]:
