@@ -48,9 +48,12 @@ class Peer:
         if self._dialling is None:
             self._dialling = asyncio.Lock()
         async with self._dialling:
-            if self.connection is None:
-                self.connection = await self.dial()
-            return self.connection
+            if self.connection is not None:
+                return self.connection
+            connection = await self.dial()
+            if connection.error is None:
+                self.connection = connection
+            return connection
 
     async def dial(self) -> Connection:
         """A new connection for the caller alone, who closes its socket."""
@@ -116,10 +119,12 @@ class Route:
         peers: list[Peer] = []
         for record in records:
             for node in record.nodes:
-                peer = known.pop((node.id, node.address), None)
+                peer = known.get((node.id, node.address))
                 if peer is None or peer.native != is_native(node.metadata):
                     peer = self._new_peer(node, record.version)
-                peer.node = node
+                else:
+                    del known[node.id, node.address]
+                peer.node, peer.version = node, record.version
                 peers.append(peer)
         self._records = records
         self._peers = tuple(sorted(peers, key=lambda peer: peer.node.id))

@@ -1,0 +1,234 @@
+"""The way to one service: its nodes and a connection to each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from micro.connection import Connection, expire_reply
+from micro.errors import NotFound, SocketClosed, Unavailable
+from micro.message import Message
+from micro.registry.record import EndpointRecord, Node, ServiceRecord
+from micro.route import Peer, Route
+from micro.selector import Where
+from micro.testing import Arrivals
+from micro.timers import Timers
+from micro.transport.memory import MemoryTransport
+
+
+class Dialler:
+    """Opens real connections over memory, and counts them."""
+
+    def __init__(self) -> None:
+        self.opened: list[Connection] = []
+        self.transport = MemoryTransport()
+        self.timers = Timers[asyncio.Future[Message]](expire_reply)
+        self.ends_at_once = False
+
+    async def __call__(self, node: Node, on_closed: Callable[[Connection], None]) -> Connection:
+        connection = Connection(timers=self.timers, metadata=node.metadata, on_closed=on_closed)
+        connection.socket = await self.transport.dial(node.address, connection)
+        self.opened.append(connection)
+        await asyncio.sleep(0)
+        if self.ends_at_once:
+            connection.closed(SocketClosed("while it was dialled"))
+        return connection
+
+    def peer(self, node: Node, version: str) -> Peer:
+        return Peer(node, version, self)
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Dialler]:
+    dialler = Dialler()
+    yield dialler
+    dialler.timers.close()
+
+
+@pytest.fixture
+async def dialler() -> AsyncIterator[Dialler]:
+    async with opened() as dialler:
+        yield dialler
+
+
+@pytest.fixture
+async def route(dialler: Dialler) -> Route:
+    return Route("points", lambda peers: peers[0], dialler.peer)
+
+
+def record(*ids: str, version: str = "1.0.0", native: str = "1") -> ServiceRecord:
+    nodes = tuple(Node(id=id, address=f"at.{id}", metadata={"native": native}) for id in ids)
+    return ServiceRecord(name="points", version=version, nodes=nodes)
+
+
+async def test_a_service_without_nodes_is_not_found(route: Route) -> None:
+    route.update(())
+
+    with pytest.raises(NotFound, match="no service 'points'") as caught:
+        route.pick()
+    assert caught.value.refused
+
+
+async def test_a_filter_that_nothing_passes_is_told(route: Route) -> None:
+    route.update((record("a"),))
+
+    with pytest.raises(Unavailable, match="no node of 'points' fits"):
+        route.pick(Where(node="b"))
+
+
+async def test_a_filter_looks_at_versions_of_one_service(route: Route) -> None:
+    route.update((record("a"), record("b", version="2.0.0")))
+
+    assert route.pick(Where(version="2.0.0")).node.id == "b"
+
+
+async def test_a_node_that_stays_keeps_its_peer(route: Route) -> None:
+    route.update((record("a", "b"),))
+    (kept, _) = route.peers
+    route.update((record("a", "c"),))
+
+    assert route.peers[0] is kept
+    assert [peer.node.id for peer in route.peers] == ["a", "c"]
+
+
+async def test_a_node_that_changes_its_version_is_known_by_the_new_one(route: Route) -> None:
+    route.update((record("a"),))
+    route.update((record("a", version="2.0.0"),))
+
+    assert route.pick(Where(version="2.0.0")).node.id == "a"
+
+
+async def test_a_node_that_changes_its_dialect_gets_a_new_connection(
+    route: Route, dialler: Dialler
+) -> None:
+    route.update((record("a"),))
+    old = route.peers[0]
+    connection = await old.connect()
+    route.update((record("a", native=""),))
+    await asyncio.sleep(0)
+
+    assert route.peers[0] is not old
+    assert connection.error is not None
+
+
+async def test_the_endpoints_that_may_run_twice_come_from_the_registry(route: Route) -> None:
+    endpoints = (
+        EndpointRecord(name="Points.Get", metadata={"idempotent": "true"}),
+        EndpointRecord(name="Points.Award"),
+    )
+    route.update((ServiceRecord(name="points", version="1", endpoints=endpoints),))
+
+    assert route.idempotent == {"Points.Get"}
+
+
+async def test_nodes_that_failed_are_avoided_while_there_are_others(route: Route) -> None:
+    route.update((record("a", "b"),))
+    first, second = route.peers
+
+    assert route.pick(avoid={first: Unavailable()}) is second
+    assert route.pick(avoid={first: Unavailable(), second: Unavailable()}) is first
+
+
+async def test_a_node_with_an_open_breaker_is_left_alone(route: Route) -> None:
+    route.update((record("a", "b"),))
+    first, second = route.peers
+    first.breaker.eject()
+
+    assert {route.pick() for _ in range(10)} == {second}
+
+
+async def test_with_every_breaker_open_calls_go_through_all_the_same(route: Route) -> None:
+    route.update((record("a", "b"),))
+    for peer in route.peers:
+        peer.breaker.eject()
+
+    assert route.pick() in route.peers
+
+
+async def test_a_node_whose_cool_down_is_over_gets_one_probe(
+    route: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route.update((record("a", "b"),))
+    first, second = route.peers
+    first.breaker.eject()
+    first.breaker._open_until = 1e-9
+
+    assert [route.pick() for _ in range(3)] == [first, second, second]
+
+
+async def test_a_connection_is_dialled_once_for_all_who_ask(route: Route, dialler: Dialler) -> None:
+    route.update((record("a"),))
+    peer = route.pick()
+    first, second = await asyncio.gather(peer.connect(), peer.connect())
+
+    assert first is second
+    assert len(dialler.opened) == 1
+
+
+async def test_a_connection_that_ended_is_dialled_anew(route: Route, dialler: Dialler) -> None:
+    route.update((record("a"),))
+    peer = route.pick()
+    (await peer.connect()).closed(SocketClosed("gone"))
+
+    assert peer.connection is None
+    assert await peer.connect() is dialler.opened[1]
+
+
+async def test_a_connection_that_ended_while_it_was_dialled_is_not_kept(
+    route: Route, dialler: Dialler
+) -> None:
+    route.update((record("a"),))
+    peer = route.pick()
+    dialler.ends_at_once = True
+    await peer.connect()
+
+    assert peer.connection is None
+
+
+async def test_an_idle_connection_ends_when_its_node_leaves(route: Route) -> None:
+    route.update((record("a"),))
+    connection = await route.pick().connect()
+    route.update(())
+    await asyncio.sleep(0)
+
+    assert isinstance(connection.error, SocketClosed)
+
+
+async def test_a_busy_connection_outlives_its_node_in_the_registry(
+    route: Route, dialler: Dialler
+) -> None:
+    arrivals = Arrivals()
+    listener = await dialler.transport.listen(arrivals, address="at.a")
+    route.update((record("a"),))
+    connection = await route.pick().connect()
+    call = asyncio.ensure_future(connection.call({}, b"", None))
+    await arrivals.wait_for(1)
+    route.update(())
+
+    arrivals.sockets[0].send(Message({"Micro-Id": "1"}, b"late but here"))
+    assert (await call).body == b"late but here"
+    await listener.aclose()
+
+
+async def test_who_waits_for_the_first_answer_learns_that_it_cannot_come(route: Route) -> None:
+    waiting = asyncio.ensure_future(route.wait_ready())
+    await asyncio.sleep(0)
+    route.fail(Unavailable("no registry"))
+
+    with pytest.raises(Unavailable, match="no registry"):
+        await waiting
+
+
+async def test_giving_up_the_wait_disturbs_nobody_else(route: Route) -> None:
+    one = asyncio.ensure_future(route.wait_ready())
+    other = asyncio.ensure_future(route.wait_ready())
+    await asyncio.sleep(0)
+    one.cancel()
+    await asyncio.sleep(0)
+    route.update(())
+
+    await other
+    assert one.cancelled()
