@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Self, TypeVar, overload
 
 from micro.broker.contract import Broker
+from micro.caller import Caller, Wanted
 from micro.client_stream import ClientStream
 from micro.codec import Codecs
-from micro.codec.contract import Decoder, Encoder
-from micro.connection import Connection
 from micro.deadline import Deadline, ambient_deadline, enforce
 from micro.directory import Directory
-from micro.errors import (
-    DeadlineExceeded,
-    MicroError,
-    NoResponders,
-    TransportError,
-)
-from micro.message import Message
+from micro.errors import DeadlineExceeded, MicroError
 from micro.middleware import Layer, Next, Request, Response, fold
-from micro.names import check_endpoint, check_service
-from micro.protocol import CONTENT_TYPE, ERROR, error_from, request_headers
+from micro.plan import Plan, Plans
 from micro.proxy import make_proxy
 from micro.publisher import Publisher
 from micro.registry.contract import Registry
-from micro.retry import backoff, may_retry
-from micro.route import Peer, Route
 from micro.scope import open_scope
 from micro.selector import Strategy, Where, least_in_flight
 from micro.transport.contract import Transport
@@ -44,8 +33,6 @@ Fallback = Callable[[MicroError], R]
 
 DEFAULT: Final = float("nan")
 """The timeout that stands for the client's own default."""
-
-_MOST_PLANS = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,37 +58,6 @@ class ClientOptions:
     name: str = ""
 
 
-@dataclass(slots=True)
-class _Plan:
-    """What a call needs that depends on its types alone."""
-
-    service: str
-    endpoint: str
-    content_type: str
-    encode: Encoder
-    decode: Decoder
-    native: dict[str, str]
-    foreign: dict[str, str]
-    response_type: Any
-
-
-@dataclass(slots=True)
-class _Options:
-    """What one call asked for."""
-
-    where: Where | None
-    idempotent: bool | None
-    retries: int
-
-
-@dataclass(slots=True)
-class _Attempts:
-    """What one call has tried so far."""
-
-    count: int = 0
-    failed: dict[Peer, MicroError] = field(default_factory=dict)
-
-
 class Client:
     """Calls services and publishes events. Use it inside `async with`; many calls share it.
 
@@ -125,9 +81,10 @@ class Client:
         self.registry = registry
         self.options = options or ClientOptions()
         self._codecs = codecs
-        self._plans: dict[Any, _Plan] = {}
+        self._plans = Plans(codecs, self.options.content_type)
         self._directory = Directory(transport, registry, self.options.strategy)
-        self._routes = self._directory.routes
+        self._caller = Caller(self._directory)
+        self._usual = Wanted(self.options.retries)
         self._publisher = Publisher(
             broker, codecs, self.options.content_type, self.options.publish_middleware
         )
@@ -213,13 +170,16 @@ class Client:
         Raises:
             MicroError: the class says what kind, `refused` whether it surely did not run.
         """
-        plan = self._plan(service, endpoint, type(request), response_type, content_type)
-        wanted = _Options(where, idempotent, self.options.retries if retries is None else retries)
+        plan = self._plans.get(service, endpoint, type(request), response_type, content_type)
+        wanted = self._usual
+        if where is not None or idempotent is not None or retries is not None:
+            wanted = Wanted(wanted.retries if retries is None else retries, where, idempotent)
         deadline = self._deadline(timeout)
         try:
             if not self.options.middleware:
-                reply = await self._attempt(plan, plan.encode(request), headers, deadline, wanted)
-                return self._decode(plan, reply)
+                body = plan.encode(request)
+                reply = await self._caller.call(plan, body, headers, deadline, wanted)
+                return self._plans.decode(plan, reply)
             layered = Request("client", service, endpoint, dict(headers or {}), request, deadline)
             return (await fold(self.options.middleware, self._last(plan, wanted))(layered)).value
         except MicroError as error:
@@ -258,12 +218,15 @@ class Client:
             MicroError: the stream could not be opened, or failed.
         """
         many = isinstance(request, AsyncIterable)
-        plan = self._plan(service, endpoint, type(request), response_type, content_type)
+        plan = self._plans.get(service, endpoint, type(request), response_type, content_type)
         deadline = self._deadline(timeout)
         layered = Request("client", service, endpoint, dict(headers or {}), request, deadline)
 
         async def last(request: Request) -> Response:
-            return Response(await self._open_stream(plan, request, where), {})
+            call, connection = await self._caller.open_stream(plan, request, where)
+            encode = self._codecs.encoder_for(plan.content_type, Any)
+            stream = ClientStream[R](call, encode, plan.decode)
+            return Response((stream, call, connection), {})
 
         async with enforce(deadline, f"the stream {endpoint}") if deadline else nullcontext():
             response = await fold(self.options.middleware, last)(layered)
@@ -273,7 +236,6 @@ class Client:
                     if many:
                         scope.start(stream.send_all(layered.value))
                     yield stream
-                    scope.cancel()
             finally:
                 call.close()
                 if not connection.native:
@@ -323,103 +285,13 @@ class Client:
         """
         return make_proxy(self, contract, service=service, prefix=prefix or contract.__name__)
 
-    async def _attempt(
-        self,
-        plan: _Plan,
-        body: bytes,
-        headers: dict[str, str] | None,
-        deadline: Deadline | None,
-        wanted: _Options,
-    ) -> Message:
-        """Send a request to one node after another until one answers or it must not go on."""
-        route = self._routes.get(plan.service)
-        if route is None or not route.ready:
-            route = await self._directory.find(plan.service, deadline)
-        attempts: _Attempts | None = None
-        while True:
-            peer: Peer | None = None
-            try:
-                peer = route.pick(wanted.where, attempts.failed if attempts else None)
-                connection = peer.connection or await _connect(peer, deadline)
-                outgoing = (plan.native if peer.native else plan.foreign).copy()
-                if headers:
-                    outgoing = {**headers, **outgoing}
-                reply = await connection.call(outgoing, body, deadline)
-                error = error_from(reply.headers) if ERROR in reply.headers else None
-                if peer.breaker.failures or not peer.breaker.closed:
-                    peer.breaker.success()
-                if error is None:
-                    route.budget.earn()
-                    return reply
-            except MicroError as failure:
-                error = failure
-                _note(peer, failure)
-            attempts = attempts or _Attempts()
-            await self._before_retry(route, plan, wanted, deadline, attempts, peer, error)
-
-    async def _before_retry(
-        self,
-        route: Route,
-        plan: _Plan,
-        wanted: _Options,
-        deadline: Deadline | None,
-        attempts: _Attempts,
-        peer: Peer | None,
-        error: MicroError,
-    ) -> None:
-        """Return when another attempt may be made, after a pause; raise `error` when not."""
-        attempts.count += 1
-        idempotent = wanted.idempotent
-        if idempotent is None:
-            idempotent = plan.endpoint in route.idempotent
-        if peer is None or not may_retry(error, idempotent=idempotent):
-            raise error
-        # What surely did not run may go on to every node, however many of them are just leaving.
-        most = wanted.retries + (len(route.peers) if error.refused and wanted.retries else 0)
-        if attempts.count > most:
-            raise error
-        # A lost connection or node says nothing about the load of the others: no budget for that.
-        if not isinstance(error, TransportError) and not route.budget.spend():
-            raise error
-        attempts.failed[peer] = error
-        pause = backoff(attempts.count, error)
-        if deadline is not None and deadline.remaining() <= pause:
-            raise error
-        await asyncio.sleep(pause)
-
-    async def _open_stream(
-        self, plan: _Plan, request: Request, where: Where | None
-    ) -> tuple[ClientStream[Any], Any, Any]:
-        route = await self._directory.find(plan.service, request.deadline)
-        peer = route.pick(where)
-        connection = peer.connection or await peer.connect()
-        if not peer.native:
-            # A go-micro server mistakes a late end of one stream for the end of the socket.
-            connection = await peer.dial()
-        one = request.value is not None and not isinstance(request.value, AsyncIterable)
-        body = plan.encode(request.value) if one else b""
-        template = plan.native if peer.native else plan.foreign
-        opening = body if peer.native else b"{}\n"
-        call = connection.open_stream({**request.headers, **template}, opening, request.deadline)
-        if one and not peer.native:
-            await call.send(body)
-        encode = self._codecs.encoder_for(plan.content_type, Any)
-        return ClientStream(call, encode, plan.decode), call, connection
-
-    def _last(self, plan: _Plan, wanted: _Options) -> Next:
+    def _last(self, plan: Plan, wanted: Wanted) -> Next:
         async def last(request: Request) -> Response:
-            reply = await self._attempt(
-                plan, plan.encode(request.value), request.headers, request.deadline, wanted
-            )
-            return Response(self._decode(plan, reply), dict(reply.headers))
+            body = plan.encode(request.value)
+            reply = await self._caller.call(plan, body, request.headers, request.deadline, wanted)
+            return Response(self._plans.decode(plan, reply), dict(reply.headers))
 
         return last
-
-    def _decode(self, plan: _Plan, reply: Message) -> Any:
-        content_type = reply.headers.get(CONTENT_TYPE, plan.content_type)
-        if content_type == plan.content_type:
-            return plan.decode(reply.body)
-        return self._codecs.decoder_for(content_type, plan.response_type)(reply.body)
 
     def _deadline(self, timeout: float | None) -> Deadline | None:
         ambient = ambient_deadline.get()
@@ -434,55 +306,3 @@ class Client:
         if at <= now:
             raise DeadlineExceeded("no time left for the call", id="micro.client", refused=True)
         return Deadline(at)
-
-    def _plan(
-        self, service: str, endpoint: str, sent: Any, response_type: Any, content_type: str | None
-    ) -> _Plan:
-        key = (service, endpoint, sent, response_type, content_type)
-        try:
-            plan = self._plans.get(key)
-        except TypeError:  # a type that cannot be hashed is planned anew each time
-            return self._new_plan(*key)
-        if plan is None:
-            plan = self._new_plan(*key)
-            if len(self._plans) < _MOST_PLANS:
-                self._plans[key] = plan
-        return plan
-
-    def _new_plan(
-        self, service: str, endpoint: str, sent: Any, response_type: Any, content_type: str | None
-    ) -> _Plan:
-        kind = content_type or self.options.content_type
-        check_service(service)
-        check_endpoint(endpoint)
-        return _Plan(
-            service=service,
-            endpoint=endpoint,
-            content_type=kind,
-            encode=self._codecs.encoder_for(kind, Any if issubclass(sent, AsyncIterable) else sent),
-            decode=self._codecs.decoder_for(kind, response_type),
-            native=request_headers(service, endpoint, kind, native=True),
-            foreign=request_headers(service, endpoint, kind, native=False),
-            response_type=response_type,
-        )
-
-
-async def _connect(peer: Peer, deadline: Deadline | None) -> Connection:
-    try:
-        async with enforce(deadline, f"connecting to {peer.node.id}"):
-            return await peer.connect()
-    except DeadlineExceeded as error:
-        error.refused = True
-        raise
-
-
-def _note(peer: Peer | None, error: MicroError) -> None:
-    """Let a node's breaker know how an attempt at it ended."""
-    if peer is None:
-        return
-    if isinstance(error, NoResponders):
-        peer.breaker.eject()
-    elif isinstance(error, TransportError | DeadlineExceeded):
-        peer.breaker.failure()
-    else:
-        peer.breaker.release()

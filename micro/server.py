@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import Any, Self
 
 from micro.call import Call, Mounted
@@ -31,7 +30,7 @@ from micro.errors import (
 )
 from micro.gate import Gate
 from micro.message import Message
-from micro.middleware import Layer, Request, Response, fold
+from micro.middleware import Request, Response, fold
 from micro.protocol import (
     CONTENT_TYPE,
     CREDIT,
@@ -45,6 +44,7 @@ from micro.protocol import (
     reply_headers,
 )
 from micro.scope import open_scope
+from micro.server_options import ServerCounters, ServerOptions
 from micro.server_stream import run_stream
 from micro.session import Session
 from micro.stream import WINDOW, Inflow, Outflow
@@ -57,50 +57,6 @@ _log = logging.getLogger("micro.server")
 _FOREIGN_WINDOW = 1024
 _MOST_CODERS = 16
 _JSON = "application/json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOptions:
-    """Bounds and layers of a server.
-
-    Attributes:
-        max_concurrency: How many calls may run at once.
-        max_queue: How many more may wait; the next is refused at once with 429.
-        threads: How many plain `def` handlers may run at once.
-        timeout: Seconds that a call may run whose client set no limit; streams have none.
-        middleware: Layers round every handler, the first outermost.
-    """
-
-    max_concurrency: int = 1024
-    max_queue: int = 1024
-    threads: int = 32
-    timeout: float = 60.0
-    middleware: Sequence[Layer] = ()
-
-
-@dataclass(slots=True)
-class ServerCounters:
-    """What a server has counted since it started; each only grows.
-
-    Attributes:
-        handled: Calls that were run, whatever came of them.
-        failed: Calls that ended in an error.
-        refused: Requests that were turned away: no room, no such endpoint, or stopping.
-        expired: Requests that were dropped because their deadline had passed.
-        garbage: Frames that made no sense.
-        late: Frames for calls that had ended.
-        duplicates: Requests with the id of a call that was still running.
-        unsent: Replies that could not be sent.
-    """
-
-    handled: int = 0
-    failed: int = 0
-    refused: int = 0
-    expired: int = 0
-    garbage: int = 0
-    late: int = 0
-    duplicates: int = 0
-    unsent: int = 0
 
 
 class Server:

@@ -13,7 +13,7 @@ from tests.architecture.source import PACKAGES, Module, files_below, modules
 MOST_LINES = 400
 
 # Files that are over the bound, with what they may have until they are split; never raise one.
-TOO_LONG: dict[str, int] = {"micro/client.py": 490, "micro/server.py": 440}
+TOO_LONG: dict[str, int] = {}
 
 # Files that make tasks outside a scope, each with its reason.
 TASKS_ELSEWHERE: dict[str, str] = {}

@@ -1,0 +1,173 @@
+"""Getting a request to a node: one attempt after another, for as long as that is safe.
+
+The order is: total timeout, round retry, round breaker, round attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable
+from dataclasses import dataclass, field
+
+from micro.connection import Connection, StreamCall
+from micro.deadline import Deadline, enforce
+from micro.directory import Directory
+from micro.errors import DeadlineExceeded, MicroError, NoResponders, TransportError
+from micro.message import Message
+from micro.middleware import Request
+from micro.plan import Plan
+from micro.protocol import ERROR, error_from
+from micro.retry import backoff, may_retry
+from micro.route import Peer, Route
+from micro.selector import Where
+
+__all__ = ["Caller", "Wanted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one call asked for.
+
+    Attributes:
+        retries: How often it may be tried again where that is safe.
+        where: Which nodes may answer.
+        idempotent: Whether running it twice does no harm; `None` asks the registry.
+    """
+
+    retries: int
+    where: Where | None = None
+    idempotent: bool | None = None
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """What one call has tried so far."""
+
+    count: int = 0
+    failed: dict[Peer, MicroError] = field(default_factory=dict)
+
+
+class Caller:
+    """Sends requests to the nodes of their services.
+
+    Args:
+        directory: Knows the services and their nodes.
+    """
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._routes = directory.routes
+
+    async def call(
+        self,
+        plan: Plan,
+        body: bytes,
+        headers: dict[str, str] | None,
+        deadline: Deadline | None,
+        wanted: Wanted,
+    ) -> Message:
+        """Send a request to one node after another until one answers or it must not go on.
+
+        Raises:
+            MicroError: the last attempt's, or that there is no node to try.
+        """
+        route = self._routes.get(plan.service)
+        if route is None or not route.ready:
+            route = await self._directory.find(plan.service, deadline)
+        attempts: _Attempts | None = None
+        while True:
+            peer: Peer | None = None
+            try:
+                peer = route.pick(wanted.where, attempts.failed if attempts else None)
+                connection = peer.connection or await _connect(peer, deadline)
+                outgoing = (plan.native if peer.native else plan.foreign).copy()
+                if headers:
+                    outgoing = {**headers, **outgoing}
+                reply = await connection.call(outgoing, body, deadline)
+                error = error_from(reply.headers) if ERROR in reply.headers else None
+                if peer.breaker.failures or not peer.breaker.closed:
+                    peer.breaker.success()
+                if error is None:
+                    route.budget.earn()
+                    return reply
+            except MicroError as failure:
+                error = failure
+                _note(peer, failure)
+            attempts = attempts or _Attempts()
+            await self._before_retry(route, plan, wanted, deadline, attempts, peer, error)
+
+    async def _before_retry(
+        self,
+        route: Route,
+        plan: Plan,
+        wanted: Wanted,
+        deadline: Deadline | None,
+        attempts: _Attempts,
+        peer: Peer | None,
+        error: MicroError,
+    ) -> None:
+        """Return when another attempt may be made, after a pause; raise `error` when not."""
+        attempts.count += 1
+        idempotent = wanted.idempotent
+        if idempotent is None:
+            idempotent = plan.endpoint in route.idempotent
+        if peer is None or not may_retry(error, idempotent=idempotent):
+            raise error
+        # What surely did not run may go on to every node, however many of them are just leaving.
+        most = wanted.retries + (len(route.peers) if error.refused and wanted.retries else 0)
+        if attempts.count > most:
+            raise error
+        # A lost connection or node says nothing about the load of the others: no budget for that.
+        if not isinstance(error, TransportError) and not route.budget.spend():
+            raise error
+        attempts.failed[peer] = error
+        pause = backoff(attempts.count, error)
+        if deadline is not None and deadline.remaining() <= pause:
+            raise error
+        await asyncio.sleep(pause)
+
+    async def open_stream(
+        self, plan: Plan, request: Request, where: Where | None
+    ) -> tuple[StreamCall, Connection]:
+        """Open a stream at one node; there is no second attempt once it is open.
+
+        Returns:
+            The stream, and its connection, whose socket the caller closes if it is not native.
+
+        Raises:
+            MicroError: no node could be reached.
+        """
+        route = await self._directory.find(plan.service, request.deadline)
+        peer = route.pick(where)
+        # A go-micro server mistakes a late end of one stream for the end of the socket, so there
+        # a stream has one of its own.
+        connection = await (peer.connect() if peer.native else peer.dial())
+        one = request.value is not None and not isinstance(request.value, AsyncIterable)
+        body = plan.encode(request.value) if one else b""
+        template = plan.native if peer.native else plan.foreign
+        opening = body if peer.native else b"{}\n"
+        call = connection.open_stream({**request.headers, **template}, opening, request.deadline)
+        if one and not peer.native:
+            await call.send(body)
+        return call, connection
+
+
+async def _connect(peer: Peer, deadline: Deadline | None) -> Connection:
+    try:
+        async with enforce(deadline, f"connecting to {peer.node.id}"):
+            return await peer.connect()
+    except DeadlineExceeded as error:
+        error.refused = True
+        raise
+
+
+def _note(peer: Peer | None, error: MicroError) -> None:
+    """Let a node's breaker know how an attempt at it ended."""
+    if peer is None:
+        return
+    if isinstance(error, NoResponders):
+        peer.breaker.eject()
+    elif isinstance(error, TransportError | DeadlineExceeded):
+        peer.breaker.failure()
+    else:
+        peer.breaker.release()
