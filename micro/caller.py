@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 
-from micro.connection import Connection, StreamCall
+from micro.connection import Connection
 from micro.deadline import Deadline, enforce
 from micro.directory import Directory
 from micro.errors import DeadlineExceeded, MicroError, NoResponders, TransportError
@@ -20,6 +20,7 @@ from micro.protocol import ERROR, error_from
 from micro.retry import backoff, may_retry
 from micro.route import Peer, Route
 from micro.selector import Where
+from micro.stream_call import StreamCall
 
 __all__ = ["Caller", "Wanted"]
 
@@ -146,7 +147,8 @@ class Caller:
         body = plan.encode(request.value) if one else b""
         template = plan.native if peer.native else plan.foreign
         opening = body if peer.native else b"{}\n"
-        call = connection.open_stream({**request.headers, **template}, opening, request.deadline)
+        headers = {**request.headers, **template}
+        call = await connection.open_stream(headers, opening, request.deadline)
         if one and not peer.native:
             await call.send(body)
         return call, connection

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterable
 from typing import Any, Generic, TypeVar
 
 from micro.codec.contract import Decoder, Encoder
-from micro.connection import StreamCall
 from micro.errors import ConnectionLost, MicroError
+from micro.stream_call import StreamCall
 
 __all__ = ["ClientStream"]
 

@@ -9,40 +9,43 @@ from dataclasses import dataclass
 
 from micro.deadline import Deadline
 from micro.errors import (
+    Cancelled,
     ConnectionLost,
     DeadlineExceeded,
     MicroError,
     NoResponders,
     ResourceExhausted,
     TransportError,
+    error_to_wire,
 )
 from micro.message import Message
+from micro.pieces import SMALL, Pieces, is_piece
 from micro.protocol import (
     CREDIT,
-    EOS,
     ERROR,
     ID,
+    PIECES,
     SIGNAL,
     STREAM,
     TIMEOUT,
     TOPIC,
     canonical,
-    error_from,
     is_native,
     ping_headers,
     set_id,
     timeout_of,
 )
-from micro.stream import WINDOW, Inflow, Outflow
+from micro.stream import WINDOW
+from micro.stream_call import StreamCall
 from micro.timers import Timers
 from micro.transport.contract import Receiver, Socket
 
-__all__ = ["Connection", "StreamCall", "expire_reply"]
+__all__ = ["Connection", "expire_reply"]
 
 _log = logging.getLogger("micro.client")
 _MOST_PENDING = 65_536
-# go-micro peers know no credit: their items are taken in up to this many.
-_FOREIGN_WINDOW = 16_384
+# Until its last piece has left, a request has surely not arrived whole.
+_NOT_YET = 1 << 62
 
 _Reply = asyncio.Future[Message]
 
@@ -52,82 +55,6 @@ class _Pending:
     reply: _Reply
     parcel: int
     slot: set[_Reply] | None
-
-
-class StreamCall:
-    """One stream from the client's side: an inflow of answers, an outflow of requests.
-
-    Attributes:
-        inflow: Answers as bodies.
-        outflow: Room for requests.
-        id: Its id on the connection.
-    """
-
-    __slots__ = ("_connection", "_headers", "ended", "id", "inflow", "outflow")
-
-    def __init__(self, connection: Connection, id: str, headers: dict[str, str]) -> None:
-        native = connection.native
-        self._connection = connection
-        self._headers = headers
-        self.id = id
-        self.ended = False
-        window = WINDOW if native else _FOREIGN_WINDOW
-        self.inflow = Inflow(self._grant if native else None, limit=window)
-        self.outflow = Outflow(0 if native else None)
-
-    async def send(self, body: bytes) -> None:
-        """Send one request, when the peer has room for it.
-
-        Raises:
-            MicroError: the stream has ended.
-        """
-        await self.outflow.take()
-        self._connection.socket.send(Message(self._headers, body))
-
-    def finish(self) -> None:
-        """Say that no more requests come. go-micro has no such word: it would end the stream."""
-        if self._connection.native and not self.inflow.ended:
-            self._signal("end")
-
-    def close(self) -> None:
-        """Leave the stream; a peer that still works on it is told to stop."""
-        if self.ended:
-            return
-        self.ended = True
-        self._connection.forget_stream(self)
-        if self.inflow.ended:
-            return
-        if self._connection.native:
-            self._signal("cancel")
-        else:
-            self._connection.say({**self._headers, ERROR: EOS})
-
-    def take(self, message: Message) -> None:
-        """Take a frame of the peer's for this stream."""
-        headers = message.headers
-        if (credit := headers.get(CREDIT)) is not None and headers.get(SIGNAL) == "credit":
-            if credit.isdigit():
-                self.outflow.add(int(credit[:9]))
-        elif headers.get(ERROR) is None:
-            if not self.inflow.feed(message.body):
-                self.outflow.fail(ResourceExhausted("the reader is too slow"))
-                if self._connection.native:
-                    self._signal("cancel")
-        else:
-            self.end(None if headers[ERROR] == EOS else error_from(headers))
-
-    def end(self, error: MicroError | None) -> None:
-        """The peer ended the stream, or the connection did."""
-        self._connection.forget_stream(self)
-        self.inflow.end(error)
-        self.outflow.fail(error or ConnectionLost("the peer ended the stream", id="micro.client"))
-
-    def _grant(self, items: int) -> None:
-        if not self.inflow.ended:
-            self._connection.say({ID: self.id, SIGNAL: "credit", CREDIT: str(items)})
-
-    def _signal(self, signal: str) -> None:
-        self._connection.say({ID: self.id, SIGNAL: signal})
 
 
 class Connection(Receiver):
@@ -151,6 +78,7 @@ class Connection(Receiver):
         "_next_id",
         "_on_closed",
         "_pending",
+        "_pieces",
         "_streams",
         "_timers",
         "error",
@@ -178,6 +106,7 @@ class Connection(Receiver):
         self._next_id = 0
         self._pending: dict[str, _Pending] = {}
         self._streams: dict[str, StreamCall] = {}
+        self._pieces: Pieces | None = None
 
     def __len__(self) -> int:
         """How many calls and streams are under way."""
@@ -207,14 +136,18 @@ class Connection(Receiver):
         reply: _Reply = self._loop.create_future()
         slot = self._prepare(headers, id, reply, deadline)
         try:
-            parcel = self.socket.send(Message(headers, body))
-            self._pending[id] = _Pending(reply, parcel, slot)
+            if len(body) > SMALL and self.native and len(body) > self.socket.largest:
+                self._pending[id] = pending = _Pending(reply, _NOT_YET, slot)
+                await self._call_in_pieces(pending, Message(headers, body))
+            else:
+                parcel = self.socket.send(Message(headers, body))
+                self._pending[id] = _Pending(reply, parcel, slot)
             return await reply
         except BaseException:
             self._abandon(id, reply, slot)
             raise
 
-    def open_stream(
+    async def open_stream(
         self, headers: dict[str, str], body: bytes, deadline: Deadline | None
     ) -> StreamCall:
         """Open a stream; `body` is its first request, which go-micro servers do not look at.
@@ -232,13 +165,20 @@ class Connection(Receiver):
             opening[TIMEOUT] = timeout_of(deadline)
         if self.native:
             opening[CREDIT] = str(WINDOW)
-        self.socket.send(Message(opening, body))
         self._streams[id] = call
+        try:
+            await self.send(Message(opening, body))
+        except BaseException:
+            self.forget_stream(call)
+            raise
         return call
 
     def forget_stream(self, call: StreamCall) -> None:
         """Take a stream off the connection's books."""
         self._streams.pop(call.id, None)
+        if self._pieces is not None:
+            self._pieces.stop(call.id, Cancelled("the stream has ended"))
+            self._pieces.close(call.id)
 
     def say(self, headers: dict[str, str]) -> None:
         """Send a frame that nobody waits for; a socket that is gone makes it pointless."""
@@ -247,6 +187,17 @@ class Connection(Receiver):
                 self.socket.send(Message(headers, b""))
             except TransportError as error:
                 _log.debug("a %s frame was not sent: %s", headers.get(SIGNAL, "control"), error)
+
+    async def send(self, message: Message) -> None:
+        """Send a frame of a stream, in pieces if it must be.
+
+        Raises:
+            MicroError: it could not be sent.
+        """
+        if len(message.body) > SMALL and self.native and len(message.body) > self.socket.largest:
+            await self._in_pieces().send(message)
+        else:
+            self.socket.send(message)
 
     def ping(self) -> None:
         """Keep the socket alive at the other end."""
@@ -257,6 +208,11 @@ class Connection(Receiver):
         self.heard = True
         for message in messages:
             headers = message.headers
+            if SIGNAL in headers or PIECES in headers:
+                whole = self._signalled(message)
+                if whole is None:
+                    continue
+                message, headers = whole, whole.headers
             pending = self._pending.pop(headers.get(ID, ""), None)
             if pending is None:
                 self._other(message)
@@ -302,8 +258,39 @@ class Connection(Receiver):
     def _abandon(self, id: str, reply: _Reply, slot: set[_Reply] | None) -> None:
         if slot is not None:
             slot.discard(reply)
+        if self._pieces is not None:
+            self._pieces.close(id)
         if self._pending.pop(id, None) is not None and self.native:
             self.say({ID: id, SIGNAL: "cancel"})
+
+    async def _call_in_pieces(self, pending: _Pending, message: Message) -> None:
+        """Send a large request; a reply that comes early, a refusal, ends the sending."""
+        id = message.headers[ID]
+        pieces = self._in_pieces()
+        gone = Cancelled("nobody waits for the answer any more")
+        pending.reply.add_done_callback(lambda _: pieces.stop(id, gone))
+        try:
+            pending.parcel = await pieces.send(message)
+        except MicroError:
+            if not pending.reply.done():
+                raise
+        finally:
+            pieces.close(id)
+
+    def _in_pieces(self) -> Pieces:
+        if self._pieces is None:
+            self._pieces = Pieces(self.socket)
+        return self._pieces
+
+    def _signalled(self, message: Message) -> Message | None:
+        """Take a frame that steers; returns the message if it is to be handled as one."""
+        if not is_piece(message.headers):
+            return message
+        try:
+            return self._in_pieces().take(message, self.say)
+        except MicroError as error:
+            # The caller learns it as if the peer had said so.
+            return Message({ID: message.headers.get(ID, ""), ERROR: error_to_wire(error)}, b"")
 
     def _other(self, message: Message) -> None:
         headers: Mapping[str, str] = message.headers

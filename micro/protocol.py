@@ -25,6 +25,7 @@ __all__ = [
     "ID",
     "METHOD",
     "NATIVE",
+    "PIECES",
     "PING_TOPIC",
     "REFUSED",
     "RETRY_AFTER",
@@ -61,9 +62,11 @@ CONTENT_TYPE = "Content-Type"
 ACCEPT = "Accept"
 
 SIGNAL = "Micro-Signal"
-"""Native: `cancel`, `end` (no more items from this side), `credit`, or `ping`."""
+"""Native: `cancel`, `end` (no more items from this side), `credit`, `piece`, `more`, or `ping`."""
 CREDIT = "Micro-Credit"
 """Native: how many items more the sender of this header can take."""
+PIECES = "Micro-Pieces"
+"""Native: the bytes of a whole body of which this frame has the first piece."""
 REFUSED = "Micro-Refused"
 """Native, on an error: present when the request surely did not run."""
 RETRY_AFTER = "Micro-Retry-After"

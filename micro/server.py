@@ -31,6 +31,7 @@ from micro.errors import (
 from micro.gate import Gate
 from micro.message import Message
 from micro.middleware import Request, Response, fold
+from micro.pieces import SMALL
 from micro.protocol import (
     CONTENT_TYPE,
     CREDIT,
@@ -265,7 +266,11 @@ class Server:
         reply = reply_headers(headers, headers.get(CONTENT_TYPE, _JSON))
         if own:
             reply = {**own, **reply}
-        call.session.send(Message(reply, _written(encode, result)))
+        body = _written(encode, result)
+        if len(body) > SMALL:
+            await call.session.send_large(Message(reply, body))
+        else:
+            call.session.send(Message(reply, body))
 
     async def _invoke(self, call: Call, value: Any) -> Response:
         """Run the layers and the handler; a stream's response has an async iterator as value."""

@@ -11,7 +11,13 @@ from micro.call import Call
 from micro.codec.contract import Decoder, Encoder
 from micro.message import Message
 from micro.middleware import Response
-from micro.protocol import CONTENT_TYPE, CREDIT, EOS, error_headers, stream_reply_headers
+from micro.protocol import (
+    CONTENT_TYPE,
+    CREDIT,
+    EOS,
+    error_headers,
+    stream_reply_headers,
+)
 
 __all__ = ["run_stream"]
 
@@ -41,7 +47,7 @@ async def run_stream(call: Call, invoke: Invoke, decode: Decoder, encode: Encode
     else:
         assert call.outflow is not None
         await call.outflow.take()
-        call.session.send(Message(headers, encode(response.value)))
+        await call.session.send_large(Message(headers, encode(response.value)))
     call.session.send(Message(error_headers(call.headers, EOS), b""))
 
 
@@ -54,7 +60,7 @@ async def _send_all(
     async with aclosing(responses) as items:  # type: ignore[type-var]  # layers may wrap generators
         async for item in items:
             await outflow.take()
-            session.send(Message(headers, encode(item)))
+            await session.send_large(Message(headers, encode(item)))
             count += 1
             if not count % _BREATH:
                 # A handler that never waits would starve every other call.

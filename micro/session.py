@@ -15,6 +15,7 @@ from micro.errors import (
 )
 from micro.legacy import Legacy, legacy_of
 from micro.message import Message
+from micro.pieces import SMALL, Pieces, is_piece
 from micro.protocol import (
     CONTENT_TYPE,
     CREDIT,
@@ -22,6 +23,7 @@ from micro.protocol import (
     ERROR,
     ID,
     METHOD,
+    PIECES,
     SIGNAL,
     STREAM,
     TOPIC,
@@ -50,7 +52,7 @@ class Session(Receiver):
         calls: What runs or waits, by id.
     """
 
-    __slots__ = ("_closing", "_server", "calls", "error", "socket")
+    __slots__ = ("_closing", "_pieces", "_server", "calls", "error", "socket")
 
     def __init__(self, server: Server, socket: Socket) -> None:
         self._server = server
@@ -58,6 +60,7 @@ class Session(Receiver):
         self.calls: dict[str, Call] = {}
         self.error: TransportError | None = None
         self._closing = False
+        self._pieces: Pieces | None = None
 
     def received(self, messages: Sequence[Message]) -> None:
         """Start a call for each request, and give other frames to the calls they belong to."""
@@ -74,7 +77,21 @@ class Session(Receiver):
         self.error = error
         self._server.forget(self)
         for call in tuple(self.calls.values()):
+            self._stop_pieces(call.id)
             call.cancel()
+
+    async def send_large(self, message: Message) -> None:
+        """Send a frame of a call that may have to go in pieces.
+
+        Raises:
+            PayloadTooLarge: it does not fit even so.
+        """
+        native = METHOD not in message.headers and "X-Micro-ID" not in message.headers
+        if len(message.body) <= SMALL or len(message.body) <= self.socket.largest or not native:
+            self.send(message)
+            return
+        if self.error is None:
+            await self._in_pieces().send(message)
 
     def send(self, message: Message) -> None:
         """Send a frame of a call; a client that is gone needs none.
@@ -99,6 +116,8 @@ class Session(Receiver):
     def finish(self, call: Call) -> None:
         """A call has ended; the last one of a client that wanted no more closes the socket."""
         self.calls.pop(call.id, None)
+        if self._pieces is not None:
+            self._pieces.close(call.id)
         if self._closing and not self.calls:
             self.socket.close()
 
@@ -127,6 +146,11 @@ class Session(Receiver):
             self.refuse(headers, error)
 
     def _route(self, replies: Session, headers: dict[str, str], body: bytes) -> None:
+        if (SIGNAL in headers or PIECES in headers) and is_piece(headers):
+            whole = self._take_piece(headers, body)
+            if whole is None:
+                return
+            headers, body = whole
         id = headers.get(ID, "")
         call = self.calls.get(headers.get(STREAM, id))
         if SIGNAL in headers:
@@ -141,6 +165,25 @@ class Session(Receiver):
             self._server.counters.late += 1
         else:
             self._server.counters.garbage += 1
+
+    def _take_piece(self, headers: dict[str, str], body: bytes) -> Message | None:
+        try:
+            return self._in_pieces().take(Message(headers, body), self._say)
+        except PayloadTooLarge as error:
+            self.refuse(headers, error)
+            return None
+
+    def _say(self, headers: dict[str, str]) -> None:
+        self.send(Message(headers, b""))
+
+    def _in_pieces(self) -> Pieces:
+        if self._pieces is None:
+            self._pieces = Pieces(self.socket)
+        return self._pieces
+
+    def _stop_pieces(self, id: str) -> None:
+        if self._pieces is not None:
+            self._pieces.stop(id, Cancelled("the client is gone"))
 
     def _end_of_unknown(self, headers: dict[str, str]) -> None:
         self._server.counters.late += 1
@@ -162,9 +205,13 @@ class Session(Receiver):
             call.outflow_fails(Cancelled("the handler reads too slowly"))
 
     def _signal(self, call: Call | None, headers: dict[str, str]) -> None:
+        signal = headers[SIGNAL]
+        if signal == "cancel":
+            self._stop_pieces(headers.get(ID, ""))
+            if self._pieces is not None:
+                self._pieces.close(headers.get(ID, ""))
         if call is None:
             return  # a ping, or a word for a call that has ended meanwhile
-        signal = headers[SIGNAL]
         if signal == "cancel":
             call.cancel()
         elif signal == "end" and call.inflow is not None:
@@ -194,6 +241,10 @@ class LegacySession(Session):
     def send(self, message: Message) -> None:
         """Send a frame of a call in the envelope of its dialect."""
         self._session.send(self._legacy.reply(message))
+
+    async def send_large(self, message: Message) -> None:
+        """The same: the old dialects know no pieces."""
+        self.send(message)
 
     def finish(self, call: Call) -> None:
         """A call has ended."""

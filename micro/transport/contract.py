@@ -58,6 +58,11 @@ class Socket(ABC):
     def remote(self) -> str:
         """The address of the other end."""
 
+    @property
+    def largest(self) -> int:
+        """Bytes of a body that surely fits one message, next to headers of ordinary size."""
+        return 1 << 30
+
     @abstractmethod
     def send(self, message: Message) -> int:
         """Hand a message over for sending; it leaves within this turn of the event loop.

@@ -31,6 +31,8 @@ __all__ = ["MemoryTransport"]
 
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
+_HEADERS = 8192
+
 
 class MemoryTransport(Transport):
     """One network in this process: its sockets reach its listeners, and no others.
@@ -137,6 +139,11 @@ class _Socket(Socket):
     @property
     def remote(self) -> str:
         return self._remote
+
+    @property
+    def largest(self) -> int:
+        """The network's limit less what headers may take."""
+        return self._network.max_payload - _HEADERS
 
     def send(self, message: Message) -> int:
         if self._closed:

@@ -38,6 +38,7 @@ log = logging.getLogger("micro.nats")
 
 _FULL = 60 << 20
 _MARGIN = 512
+_HEADERS = 8192
 
 
 class Outbox:
@@ -135,6 +136,12 @@ class NatsSocket(Socket):
     def remote(self) -> str:
         """The peer's subject."""
         return self._remote
+
+    @property
+    def largest(self) -> int:
+        """The server's limit less what headers and envelope take."""
+        limit = self._outbox.limit - _HEADERS
+        return limit if self.binary else limit * 3 // 4
 
     def attach(self, receiver: Receiver) -> None:
         """Give the socket its receiver; it is open from now on."""

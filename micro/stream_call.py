@@ -1,0 +1,94 @@
+"""One stream from the client's side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from micro.errors import ConnectionLost, MicroError, ResourceExhausted
+from micro.message import Message
+from micro.protocol import CREDIT, EOS, ERROR, ID, SIGNAL, error_from
+from micro.stream import WINDOW, Inflow, Outflow
+
+if TYPE_CHECKING:
+    from micro.connection import Connection
+
+__all__ = ["StreamCall"]
+
+# go-micro peers know no credit: their items are taken in up to this many.
+_FOREIGN_WINDOW = 16_384
+
+
+class StreamCall:
+    """One stream from the client's side: an inflow of answers, an outflow of requests.
+
+    Attributes:
+        inflow: Answers as bodies.
+        outflow: Room for requests.
+        id: Its id on the connection.
+    """
+
+    __slots__ = ("_connection", "_headers", "ended", "id", "inflow", "outflow")
+
+    def __init__(self, connection: Connection, id: str, headers: dict[str, str]) -> None:
+        native = connection.native
+        self._connection = connection
+        self._headers = headers
+        self.id = id
+        self.ended = False
+        window = WINDOW if native else _FOREIGN_WINDOW
+        self.inflow = Inflow(self._grant if native else None, limit=window)
+        self.outflow = Outflow(0 if native else None)
+
+    async def send(self, body: bytes) -> None:
+        """Send one request, when the peer has room for it.
+
+        Raises:
+            MicroError: the stream has ended.
+        """
+        await self.outflow.take()
+        await self._connection.send(Message(self._headers, body))
+
+    def finish(self) -> None:
+        """Say that no more requests come. go-micro has no such word: it would end the stream."""
+        if self._connection.native and not self.inflow.ended:
+            self._signal("end")
+
+    def close(self) -> None:
+        """Leave the stream; a peer that still works on it is told to stop."""
+        if self.ended:
+            return
+        self.ended = True
+        self._connection.forget_stream(self)
+        if self.inflow.ended:
+            return
+        if self._connection.native:
+            self._signal("cancel")
+        else:
+            self._connection.say({**self._headers, ERROR: EOS})
+
+    def take(self, message: Message) -> None:
+        """Take a frame of the peer's for this stream."""
+        headers = message.headers
+        if (credit := headers.get(CREDIT)) is not None and headers.get(SIGNAL) == "credit":
+            if credit.isdigit():
+                self.outflow.add(int(credit[:9]))
+        elif headers.get(ERROR) is None:
+            if not self.inflow.feed(message.body):
+                self.outflow.fail(ResourceExhausted("the reader is too slow"))
+                if self._connection.native:
+                    self._signal("cancel")
+        else:
+            self.end(None if headers[ERROR] == EOS else error_from(headers))
+
+    def end(self, error: MicroError | None) -> None:
+        """The peer ended the stream, or the connection did."""
+        self._connection.forget_stream(self)
+        self.inflow.end(error)
+        self.outflow.fail(error or ConnectionLost("the peer ended the stream", id="micro.client"))
+
+    def _grant(self, items: int) -> None:
+        if not self.inflow.ended:
+            self._connection.say({ID: self.id, SIGNAL: "credit", CREDIT: str(items)})
+
+    def _signal(self, signal: str) -> None:
+        self._connection.say({ID: self.id, SIGNAL: signal})

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from pydantic import BaseModel
+
+from micro import Client, DeadlineExceeded, PayloadTooLarge, Service
+from micro.message import Message
+from micro.pieces import LARGEST, Pieces
+from micro.protocol import ID, PIECES, SIGNAL
+
+MEGABYTE = 1_000_000
+
+
+class Text(BaseModel):
+    text: str
+
+
+def large_service() -> Service:
+    service = Service("large")
+
+    @service.handler
+    async def echo(text: Text) -> Text:
+        return text
+
+    @service.handler
+    async def repeat(text: Text) -> AsyncIterator[Text]:
+        for _ in range(3):
+            yield text
+
+    @service.handler
+    async def measure(texts: AsyncIterator[Text]) -> Text:
+        total = 0
+        async for text in texts:
+            total += len(text.text)
+        return Text(text=str(total))
+
+    return service
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    async with large_service().running() as client:
+        yield client
+
+
+@pytest.mark.parametrize("size", [MEGABYTE, 5 * MEGABYTE, 20 * MEGABYTE])
+async def test_a_call_may_be_larger_than_a_message(client: Client, size: int) -> None:
+    answer = await client.call("large", "Large.Echo", Text(text="x" * size), Text, timeout=20)
+
+    assert len(answer.text) == size
+
+
+async def test_a_stream_may_give_items_larger_than_a_message(client: Client) -> None:
+    text = Text(text="x" * 3 * MEGABYTE)
+    async with client.stream("large", "Large.Repeat", text, Text) as answers:
+        sizes = [len(answer.text) async for answer in answers]
+
+    assert sizes == [3 * MEGABYTE] * 3
+
+
+async def test_a_stream_may_take_items_larger_than_a_message(client: Client) -> None:
+    async def texts() -> AsyncIterator[Text]:
+        for _ in range(3):
+            yield Text(text="y" * 2 * MEGABYTE)
+
+    async with client.stream("large", "Large.Measure", texts(), Text) as answers:
+        answer = await answers.receive()
+
+    assert answer.text == str(6 * MEGABYTE)
+
+
+async def test_a_body_over_the_limit_is_refused_before_it_is_sent(client: Client) -> None:
+    with pytest.raises(PayloadTooLarge):
+        await client.call("large", "Large.Echo", Text(text="x" * (LARGEST + 1)), Text)
+
+
+async def test_a_large_call_ends_at_its_deadline_and_harms_no_other(client: Client) -> None:
+    text = Text(text="x" * 20 * MEGABYTE)
+    with pytest.raises(DeadlineExceeded):
+        await client.call("large", "Large.Echo", text, Text, timeout=0.01)
+
+    answer = await client.call("large", "Large.Echo", Text(text="small"), Text)
+    assert answer.text == "small"
+
+
+class Silent:
+    """A socket of which only what is said on it matters."""
+
+    largest = 2000
+
+    def __init__(self) -> None:
+        self.said: list[dict[str, str]] = []
+
+    def say(self, headers: dict[str, str]) -> None:
+        self.said.append(headers)
+
+
+@pytest.mark.parametrize("announced", [str(LARGEST + 1), "-1", "many", "9" * 30, "٣"])
+def test_an_announcement_that_cannot_be_met_is_refused(announced: str) -> None:
+    socket = Silent()
+    pieces = Pieces(socket)  # type: ignore[arg-type]
+
+    with pytest.raises(PayloadTooLarge):
+        pieces.take(Message({ID: "1", PIECES: announced}, b"x"), socket.say)
+
+
+def test_a_piece_that_nobody_announced_is_dropped() -> None:
+    socket = Silent()
+    pieces = Pieces(socket)  # type: ignore[arg-type]
+
+    assert pieces.take(Message({ID: "1", SIGNAL: "piece"}, b"x"), socket.say) is None
+    assert socket.said == []
+
+
+def test_more_than_was_announced_is_refused() -> None:
+    socket = Silent()
+    pieces = Pieces(socket)  # type: ignore[arg-type]
+    pieces.take(Message({ID: "1", PIECES: "3"}, b"xx"), socket.say)
+
+    with pytest.raises(PayloadTooLarge):
+        pieces.take(Message({ID: "1", SIGNAL: "piece"}, b"xx"), socket.say)
