@@ -12,6 +12,7 @@ from micro.broker.contract import Broker
 from micro.caller import Caller, Wanted
 from micro.client_stream import ClientStream
 from micro.codec import Codecs
+from micro.compression import Compression
 from micro.deadline import Deadline, ambient_deadline, enforce
 from micro.directory import Directory
 from micro.errors import DeadlineExceeded, MicroError
@@ -46,6 +47,7 @@ class ClientOptions:
         strategy: Picks the node for each call.
         middleware: Layers round every call and stream, the first outermost.
         publish_middleware: Layers round every event that is published.
+        compression: How requests are compressed, and answers asked for; `None` for not at all.
         name: The name of the service that owns the client; empty for none.
     """
 
@@ -55,6 +57,7 @@ class ClientOptions:
     strategy: Strategy[Any] = least_in_flight
     middleware: Sequence[Layer] = ()
     publish_middleware: Sequence[Layer] = ()
+    compression: Compression | None = None
     name: str = ""
 
 
@@ -82,7 +85,9 @@ class Client:
         self.options = options or ClientOptions()
         self._codecs = codecs
         self._plans = Plans(codecs, self.options.content_type)
-        self._directory = Directory(transport, registry, self.options.strategy)
+        self._directory = Directory(
+            transport, registry, self.options.strategy, self.options.compression
+        )
         self._caller = Caller(self._directory)
         self._usual = Wanted(self.options.retries)
         self._publisher = Publisher(

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from micro.compression import ACCEPT_ENCODING, CONTENT_ENCODING, Compression, expand
 from micro.deadline import Deadline
 from micro.errors import (
     Cancelled,
@@ -64,6 +65,7 @@ class Connection(Receiver):
         timers: Where calls wait for their deadlines; its items are the replies' futures.
         metadata: The node's, which tells the dialect it understands.
         on_closed: Called once when the socket is gone.
+        compression: How requests are compressed; `None` for not at all.
 
     Attributes:
         socket: Its socket; whoever dials sets it before the first call.
@@ -74,6 +76,7 @@ class Connection(Receiver):
     """
 
     __slots__ = (
+        "_compression",
         "_loop",
         "_next_id",
         "_on_closed",
@@ -94,6 +97,7 @@ class Connection(Receiver):
         timers: Timers[_Reply],
         metadata: Mapping[str, str],
         on_closed: Callable[[Connection], None],
+        compression: Compression | None = None,
     ) -> None:
         self.native = is_native(metadata)
         self.error: TransportError | None = None
@@ -102,6 +106,7 @@ class Connection(Receiver):
         self.socket: Socket
         self._timers = timers
         self._on_closed = on_closed
+        self._compression = compression if self.native else None
         self._loop = asyncio.get_running_loop()
         self._next_id = 0
         self._pending: dict[str, _Pending] = {}
@@ -135,6 +140,8 @@ class Connection(Receiver):
         id = str(number)
         reply: _Reply = self._loop.create_future()
         slot = self._prepare(headers, id, reply, deadline)
+        if self._compression is not None:
+            headers, body = self._shrink(headers, body)
         try:
             if len(body) > SMALL and self.native and len(body) > self.socket.largest:
                 self._pending[id] = pending = _Pending(reply, _NOT_YET, slot)
@@ -194,6 +201,8 @@ class Connection(Receiver):
         Raises:
             MicroError: it could not be sent.
         """
+        if self._compression is not None:
+            message = Message(*self._shrink(*message))
         if len(message.body) > SMALL and self.native and len(message.body) > self.socket.largest:
             await self._in_pieces().send(message)
         else:
@@ -208,7 +217,7 @@ class Connection(Receiver):
         self.heard = True
         for message in messages:
             headers = message.headers
-            if SIGNAL in headers or PIECES in headers:
+            if SIGNAL in headers or PIECES in headers or CONTENT_ENCODING in headers:
                 whole = self._signalled(message)
                 if whole is None:
                     continue
@@ -277,17 +286,25 @@ class Connection(Receiver):
         finally:
             pieces.close(id)
 
+    def _shrink(self, headers: dict[str, str], body: bytes) -> tuple[dict[str, str], bytes]:
+        assert self._compression is not None
+        headers[ACCEPT_ENCODING] = self._compression.name
+        return self._compression.shrink(headers, body)
+
     def _in_pieces(self) -> Pieces:
         if self._pieces is None:
             self._pieces = Pieces(self.socket)
         return self._pieces
 
     def _signalled(self, message: Message) -> Message | None:
-        """Take a frame that steers; returns the message if it is to be handled as one."""
-        if not is_piece(message.headers):
-            return message
+        """Take a frame that steers or is not plain; returns the message if it is whole and one."""
+        whole: Message | None = message
         try:
-            return self._in_pieces().take(message, self.say)
+            if is_piece(message.headers):
+                whole = self._in_pieces().take(message, self.say)
+            if whole is not None and CONTENT_ENCODING in whole.headers:
+                whole = Message(whole.headers, expand(*whole))
+            return whole
         except MicroError as error:
             # The caller learns it as if the peer had said so.
             return Message({ID: message.headers.get(ID, ""), ERROR: error_to_wire(error)}, b"")

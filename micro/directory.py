@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from micro.compression import Compression
 from micro.connection import Connection, expire_reply
 from micro.deadline import Deadline, enforce
 from micro.errors import MicroError, Unavailable
@@ -39,15 +40,23 @@ class Directory:
         transport: Dials nodes.
         registry: Is watched.
         strategy: Picks nodes.
+        compression: How requests are compressed; `None` for not at all.
 
     Attributes:
         routes: By service name; one that is not `ready` has no answer yet.
     """
 
-    def __init__(self, transport: Transport, registry: Registry, strategy: Strategy[Any]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        registry: Registry,
+        strategy: Strategy[Any],
+        compression: Compression | None = None,
+    ) -> None:
         self.routes: dict[str, Route] = {}
         self._transport = transport
         self._registry = registry
+        self._compression = compression
         self._strategy = strategy
         self._followers: dict[str, asyncio.Task[Any]] = {}
         self._connections: set[Connection] = set()
@@ -116,12 +125,24 @@ class Directory:
             self._connections.discard(connection)
             on_closed(connection)
 
-        connection = Connection(timers=self._timers, metadata=node.metadata, on_closed=closed)
+        connection = Connection(
+            timers=self._timers,
+            metadata=node.metadata,
+            on_closed=closed,
+            compression=self._compression_for(node),
+        )
         connection.socket = await self._transport.dial(
             node.address, connection, metadata=node.metadata
         )
         self._connections.add(connection)
         return connection
+
+    def _compression_for(self, node: Node) -> Compression | None:
+        """The client's compression, if the node can read it; every native one reads gzip."""
+        wanted = self._compression
+        if wanted is None or wanted.name == "gzip":
+            return wanted
+        return wanted if wanted.name in node.metadata.get("encodings", "") else None
 
     async def _keep_alive(self) -> None:
         """Ping where an answer is overdue or a stream is open.

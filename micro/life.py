@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from micro.client import Client, ClientOptions
+from micro.compression import Compression, encodings
 from micro.endpoint import Endpoint, SubscriberSpec
 from micro.errors import MicroError, Unavailable
 from micro.middleware import Layer
@@ -60,6 +61,7 @@ def client_options(
         retries=settings.client_retries,
         content_type=settings.client_content_type,
         strategy=strategy or strategy_named(settings.selector),
+        compression=Compression.named(settings.compression, settings.compression_threshold),
         middleware=(*tracing, *middleware.client),
         publish_middleware=(*tracing, *middleware.publisher),
         name=name,
@@ -192,6 +194,7 @@ class Life:
             "broker": settings.broker,
             "registry": settings.registry,
             NATIVE: "1",
+            "encodings": ",".join(encodings()),
             **listener.metadata,
         }
         identity = settings.server_id or str(uuid.uuid4())

@@ -10,14 +10,14 @@ from contextlib import AsyncExitStack
 from contextvars import copy_context
 from typing import Any, Self
 
-from micro.call import Call, Mounted
+from micro.call import Call, Mounted, write_response
 from micro.codec import Codecs
 from micro.codec.contract import Decoder, Encoder
+from micro.compression import LEAST
 from micro.context import Context, ambient_context
 from micro.deadline import Deadline, ambient_deadline
 from micro.endpoint import Endpoint
 from micro.errors import (
-    CodecError,
     DeadlineExceeded,
     HandlerError,
     InternalError,
@@ -31,7 +31,6 @@ from micro.errors import (
 from micro.gate import Gate
 from micro.message import Message
 from micro.middleware import Request, Response, fold
-from micro.pieces import SMALL
 from micro.protocol import (
     CONTENT_TYPE,
     CREDIT,
@@ -40,8 +39,9 @@ from micro.protocol import (
     METHOD,
     SIGNAL,
     STREAM,
+    application_headers,
+    credit_from,
     deadline_from,
-    error_headers,
     reply_headers,
 )
 from micro.scope import open_scope
@@ -137,8 +137,10 @@ class Server:
             stuck = [call for session in self._sessions for call in session.calls.values()]
             for call in stuck:
                 call.stopped = True
+                if call.task is None:
+                    self._refuse(call.session, call.headers, self._stopping())
                 call.cancel()
-            return sorted({call.mounted.endpoint.name for call in stuck})
+            return sorted({call.mounted.endpoint.name for call in stuck if call.task is not None})
         return []
 
     @property
@@ -148,7 +150,7 @@ class Server:
 
     def start(self, session: Session, headers: dict[str, str], body: bytes) -> None:
         """Take a request: run it, let it wait for room, or refuse it at once."""
-        name = headers.get(ENDPOINT) or headers[METHOD]
+        name = headers.get(ENDPOINT) or headers.get(METHOD, "")
         mounted = self._mounted.get(name)
         if (
             mounted is None
@@ -265,10 +267,10 @@ class Server:
             result, own = response.value, response.headers
         reply = reply_headers(headers, headers.get(CONTENT_TYPE, _JSON))
         if own:
-            reply = {**own, **reply}
-        body = _written(encode, result)
-        if len(body) > SMALL:
-            await call.session.send_large(Message(reply, body))
+            reply = {**application_headers(own), **reply}
+        body = write_response(encode, result)
+        if len(body) >= LEAST:
+            await call.session.send_large(call, Message(reply, body))
         else:
             call.session.send(Message(reply, body))
 
@@ -276,7 +278,7 @@ class Server:
         """Run the layers and the handler; a stream's response has an async iterator as value."""
         mounted = call.mounted
         request = Request(
-            "server", self.name, mounted.endpoint.name, call.headers, value, call.deadline
+            "server", self.name, mounted.endpoint.name, dict(call.headers), value, call.deadline
         )
         chain = mounted.chain or self._innermost(mounted.endpoint)
         return await chain(request)
@@ -284,6 +286,7 @@ class Server:
     def _innermost(self, endpoint: Endpoint) -> Any:
         async def innermost(request: Request) -> Response:
             context = Context.current()
+            context.headers = request.headers
             if endpoint.blocking:
                 loop = asyncio.get_running_loop()
                 run = copy_context().run
@@ -314,12 +317,11 @@ class Server:
 
     def _open_flows(self, call: Call) -> None:
         headers = call.headers
-        credit = headers.get(CREDIT)
-        if credit is None:
+        if CREDIT not in headers:
             call.inflow = Inflow(None, limit=_FOREIGN_WINDOW)
             call.outflow = Outflow(None)
             return
-        call.outflow = Outflow(int(credit[:9]) if credit.isdigit() else 0)
+        call.outflow = Outflow(credit_from(headers))
 
         def grant(items: int) -> None:
             frame = {ID: headers[ID], SIGNAL: "credit", CREDIT: str(items)}
@@ -333,9 +335,12 @@ class Server:
         if mounted is None:
             return NotFound(f"{self.name} has no endpoint {name!r}", id=self.name, refused=True)
         if self._draining:
-            return Unavailable(f"{self.name} is stopping", id=self.name, refused=True)
+            return self._stopping()
         kind = "a stream" if mounted.endpoint.kind.is_stream else "not a stream"
         return MethodNotAllowed(f"{name} is {kind}", id=self.name, refused=True)
+
+    def _stopping(self) -> MicroError:
+        return Unavailable(f"{self.name} is stopping", id=self.name, refused=True)
 
     def _refuse(self, session: Session, headers: dict[str, str], error: MicroError) -> None:
         self.counters.refused += 1
@@ -346,7 +351,7 @@ class Server:
         # It did run, whatever a nested call of its own was told.
         error.refused = False
         error.id = error.id or self.name
-        call.session.send(Message(error_headers(call.headers, error), b""))
+        call.session.refuse(call.headers, error)
 
     def _opaque(self, call: Call, error: Exception) -> InternalError:
         _log.error("%s failed", call.mounted.endpoint.name, exc_info=error)
@@ -382,10 +387,3 @@ class Server:
 def _expire(call: Call) -> None:
     call.expired = True
     call.cancel()
-
-
-def _written(encode: Encoder, result: Any) -> bytes:
-    try:
-        return encode(result)
-    except CodecError as error:
-        raise RuntimeError(f"the handler's response cannot be written: {error.detail}") from error

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-from micro.call import Call
+from micro.call import Call, write_response
 from micro.codec.contract import Decoder, Encoder
 from micro.message import Message
 from micro.middleware import Response
@@ -15,6 +15,7 @@ from micro.protocol import (
     CONTENT_TYPE,
     CREDIT,
     EOS,
+    application_headers,
     error_headers,
     stream_reply_headers,
 )
@@ -41,13 +42,14 @@ async def run_stream(call: Call, invoke: Invoke, decode: Decoder, encode: Encode
         value = decode(await _first(call))
     response = await invoke(call, value)
     kind = call.headers.get(CONTENT_TYPE, _JSON)
-    headers = {**response.headers, **stream_reply_headers(call.headers, kind)}
+    own = application_headers(response.headers)
+    headers = {**own, **stream_reply_headers(call.headers, kind)}
     if endpoint.kind.streams_responses:
         await _send_all(call, response.value, headers, encode)
     else:
         assert call.outflow is not None
         await call.outflow.take()
-        await call.session.send_large(Message(headers, encode(response.value)))
+        await call.session.send_large(call, Message(headers, write_response(encode, response.value)))
     call.session.send(Message(error_headers(call.headers, EOS), b""))
 
 
@@ -60,7 +62,7 @@ async def _send_all(
     async with aclosing(responses) as items:  # type: ignore[type-var]  # layers may wrap generators
         async for item in items:
             await outflow.take()
-            await session.send_large(Message(headers, encode(item)))
+            await session.send_large(call, Message(headers, write_response(encode, item)))
             count += 1
             if not count % _BREATH:
                 # A handler that never waits would starve every other call.

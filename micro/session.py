@@ -6,11 +6,19 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from micro.compression import (
+    ACCEPT_ENCODING,
+    CONTENT_ENCODING,
+    Compression,
+    encodings,
+    expand,
+)
 from micro.errors import (
     Cancelled,
     CodecError,
     MicroError,
     PayloadTooLarge,
+    ResourceExhausted,
     TransportError,
 )
 from micro.legacy import Legacy, legacy_of
@@ -18,7 +26,6 @@ from micro.message import Message
 from micro.pieces import SMALL, Pieces, is_piece
 from micro.protocol import (
     CONTENT_TYPE,
-    CREDIT,
     ENDPOINT,
     ERROR,
     ID,
@@ -28,6 +35,7 @@ from micro.protocol import (
     STREAM,
     TOPIC,
     canonical,
+    credit_from,
     error_headers,
 )
 from micro.transport.contract import Receiver, Socket
@@ -80,13 +88,15 @@ class Session(Receiver):
             self._stop_pieces(call.id)
             call.cancel()
 
-    async def send_large(self, message: Message) -> None:
-        """Send a frame of a call that may have to go in pieces.
+    async def send_large(self, call: Call, message: Message) -> None:
+        """Send a frame of a call that may be compressed, or go in pieces.
 
         Raises:
             PayloadTooLarge: it does not fit even so.
         """
-        native = METHOD not in message.headers and "X-Micro-ID" not in message.headers
+        native = METHOD not in call.headers
+        if native and (encoding := call.headers.get(ACCEPT_ENCODING)) in encodings():
+            message = Message(*Compression(encoding or "").shrink(*message))
         if len(message.body) <= SMALL or len(message.body) <= self.socket.largest or not native:
             self.send(message)
             return
@@ -98,20 +108,28 @@ class Session(Receiver):
 
         Raises:
             PayloadTooLarge: it does not fit the transport.
+            ResourceExhausted: too much waits to be sent.
         """
         if self.error is not None:
             return
         try:
             self.socket.send(message)
-        except PayloadTooLarge:
+        except (PayloadTooLarge, ResourceExhausted):
             raise
         except MicroError as error:
             self._server.counters.unsent += 1
             _log.debug("a reply to %s was not sent: %s", self.socket.remote, error)
 
     def refuse(self, headers: dict[str, str], error: MicroError) -> None:
-        """Answer a request that was not run."""
-        self.send(Message(error_headers(headers, error), b""))
+        """Answer with an error, or with a plain one in its place if it cannot be sent."""
+        try:
+            self.send(Message(error_headers(headers, error), b""))
+        except Exception as problem:
+            # A detail may be of any size and, in untyped code, of any class.
+            _log.error("an error could not be sent: %s: %s", type(problem).__name__, problem)
+            code = error.code if isinstance(error.code, int) else 500
+            plain = MicroError("the error could not be sent", code=code, id=self._server.name)
+            self._say(error_headers(headers, plain))
 
     def finish(self, call: Call) -> None:
         """A call has ended; the last one of a client that wanted no more closes the socket."""
@@ -151,6 +169,12 @@ class Session(Receiver):
             if whole is None:
                 return
             headers, body = whole
+        if CONTENT_ENCODING in headers:
+            try:
+                body = expand(headers, body)
+            except MicroError as error:
+                self.refuse(headers, error)
+                return
         id = headers.get(ID, "")
         call = self.calls.get(headers.get(STREAM, id))
         if SIGNAL in headers:
@@ -174,7 +198,10 @@ class Session(Receiver):
             return None
 
     def _say(self, headers: dict[str, str]) -> None:
-        self.send(Message(headers, b""))
+        try:
+            self.send(Message(headers, b""))
+        except MicroError:
+            self._server.counters.unsent += 1
 
     def _in_pieces(self) -> Pieces:
         if self._pieces is None:
@@ -217,9 +244,7 @@ class Session(Receiver):
         elif signal == "end" and call.inflow is not None:
             call.inflow.end()
         elif signal == "credit" and call.outflow is not None:
-            credit = headers.get(CREDIT, "")
-            if credit.isdigit():
-                call.outflow.add(int(credit[:9]))
+            call.outflow.add(credit_from(headers))
 
 
 class LegacySession(Session):
@@ -242,8 +267,8 @@ class LegacySession(Session):
         """Send a frame of a call in the envelope of its dialect."""
         self._session.send(self._legacy.reply(message))
 
-    async def send_large(self, message: Message) -> None:
-        """The same: the old dialects know no pieces."""
+    async def send_large(self, call: Call, message: Message) -> None:  # noqa: ARG002 - no need
+        """The same: the old dialects know neither compression nor pieces."""
         self.send(message)
 
     def finish(self, call: Call) -> None:

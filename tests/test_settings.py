@@ -33,6 +33,8 @@ GIVEN = {
     "connect_timeout": ("1.5", 1.5),
     "max_concurrency": ("1", 1),
     "max_queue": ("0", 0),
+    "compression": ("gzip", "gzip"),
+    "compression_threshold": ("4096", 4096),
     "health_address": ("127.0.0.1:8080", "127.0.0.1:8080"),
     "stall_threshold": ("0", 0.0),
     "log_level": ("WARN", "warning"),

@@ -34,6 +34,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "micro.caller",
         "micro.client",
         "micro.client_*",
+        "micro.compression",
         "micro.connection",
         "micro.directory",
         "micro.gate",
