@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from micro.codec.contract import Decoder, Encoder
 from micro.deadline import Deadline
 from micro.endpoint import Endpoint
-from micro.errors import MicroError
+from micro.errors import CodecError, MicroError
 from micro.gate import Gate
 from micro.middleware import Next
 from micro.protocol import ID, STREAM
@@ -18,7 +18,7 @@ from micro.stream import Inflow, Outflow
 if TYPE_CHECKING:
     from micro.session import Session
 
-__all__ = ["Call", "Mounted"]
+__all__ = ["Call", "Mounted", "write_response"]
 
 
 class Mounted:
@@ -98,3 +98,15 @@ class Call:
         """No more can be sent, because of `error`."""
         if self.outflow is not None:
             self.outflow.fail(error)
+
+
+def write_response(encode: Encoder, response: Any) -> bytes:
+    """Write a handler's response; one that does not fit its type is no fault of the client's.
+
+    Raises:
+        RuntimeError: it cannot be written.
+    """
+    try:
+        return encode(response)
+    except CodecError as error:
+        raise RuntimeError(f"the handler's response cannot be written: {error.detail}") from error

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from micro.compression import ACCEPT_ENCODING, CONTENT_ENCODING, Compression, expand
-from micro.deadline import Deadline
+from micro.deadline import Deadline, enforce
 from micro.errors import (
     Cancelled,
     ConnectionLost,
@@ -147,7 +147,11 @@ class Connection(Receiver):
                 self._pending[id] = pending = _Pending(reply, _NOT_YET, slot)
                 await self._call_in_pieces(pending, Message(headers, body))
             else:
-                parcel = self.socket.send(Message(headers, body))
+                message = Message(headers, body)
+                try:
+                    parcel = self.socket.send(message)
+                except MicroError as error:
+                    parcel = await self._send_late(message, deadline, error)
                 self._pending[id] = _Pending(reply, parcel, slot)
             return await reply
         except BaseException:
@@ -206,7 +210,15 @@ class Connection(Receiver):
         if len(message.body) > SMALL and self.native and len(message.body) > self.socket.largest:
             await self._in_pieces().send(message)
         else:
-            self.socket.send(message)
+            await self._send_when_room(message)
+
+    async def _send_when_room(self, message: Message) -> int:
+        while True:
+            try:
+                return self.socket.send(message)
+            except ResourceExhausted:
+                await self.socket.drain()
+                await asyncio.sleep(0)
 
     def ping(self) -> None:
         """Keep the socket alive at the other end."""
@@ -271,6 +283,17 @@ class Connection(Receiver):
             self._pieces.close(id)
         if self._pending.pop(id, None) is not None and self.native:
             self.say({ID: id, SIGNAL: "cancel"})
+
+    async def _send_late(
+        self, message: Message, deadline: Deadline | None, error: MicroError
+    ) -> int:
+        """Send what was not taken at once when there is room for it; raise any other error."""
+        # Whatever the reason, it was not sent, so it did not run.
+        error.refused = True
+        if not isinstance(error, ResourceExhausted):
+            raise error
+        async with enforce(deadline, "sending the request"):
+            return await self._send_when_room(message)
 
     async def _call_in_pieces(self, pending: _Pending, message: Message) -> None:
         """Send a large request; a reply that comes early, a refusal, ends the sending."""

@@ -272,7 +272,10 @@ class Server:
         if len(body) >= LEAST:
             await call.session.send_large(call, Message(reply, body))
         else:
-            call.session.send(Message(reply, body))
+            try:
+                call.session.send(Message(reply, body))
+            except ResourceExhausted:
+                await call.session.send_large(call, Message(reply, body))
 
     async def _invoke(self, call: Call, value: Any) -> Response:
         """Run the layers and the handler; a stream's response has an async iterator as value."""

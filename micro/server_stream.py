@@ -49,7 +49,9 @@ async def run_stream(call: Call, invoke: Invoke, decode: Decoder, encode: Encode
     else:
         assert call.outflow is not None
         await call.outflow.take()
-        await call.session.send_large(call, Message(headers, write_response(encode, response.value)))
+        await call.session.send_large(
+            call, Message(headers, write_response(encode, response.value))
+        )
     call.session.send(Message(error_headers(call.headers, EOS), b""))
 
 

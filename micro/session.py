@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -98,10 +99,20 @@ class Session(Receiver):
         if native and (encoding := call.headers.get(ACCEPT_ENCODING)) in encodings():
             message = Message(*Compression(encoding or "").shrink(*message))
         if len(message.body) <= SMALL or len(message.body) <= self.socket.largest or not native:
-            self.send(message)
+            await self._send_when_room(message)
             return
         if self.error is None:
             await self._in_pieces().send(message)
+
+    async def _send_when_room(self, message: Message) -> None:
+        while True:
+            try:
+                self.send(message)
+                return
+            except ResourceExhausted:
+                # Raised, a reply would be lost; a turn later the socket may have sent what waits.
+                await self.socket.drain()
+                await asyncio.sleep(0)
 
     def send(self, message: Message) -> None:
         """Send a frame of a call; a client that is gone needs none.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from micro.errors import ConnectionLost, MicroError, ResourceExhausted
+from micro.errors import Cancelled, ConnectionLost, MicroError, ResourceExhausted
 from micro.message import Message
-from micro.protocol import CREDIT, EOS, ERROR, ID, SIGNAL, error_from
+from micro.protocol import CREDIT, EOS, ERROR, ID, SIGNAL, credit_from, error_from
 from micro.stream import WINDOW, Inflow, Outflow
 
 if TYPE_CHECKING:
@@ -54,24 +54,25 @@ class StreamCall:
             self._signal("end")
 
     def close(self) -> None:
-        """Leave the stream; a peer that still works on it is told to stop."""
+        """Leave the stream; a peer that still works on it is told to stop.
+
+        What came before can still be read.
+        """
         if self.ended:
             return
         self.ended = True
-        self._connection.forget_stream(self)
-        if self.inflow.ended:
-            return
-        if self._connection.native:
-            self._signal("cancel")
-        else:
-            self._connection.say({**self._headers, ERROR: EOS})
+        if not self.inflow.ended:
+            if self._connection.native:
+                self._signal("cancel")
+            else:
+                self._connection.say({**self._headers, ERROR: EOS})
+        self.end(Cancelled("the stream was left", id="micro.client"))
 
     def take(self, message: Message) -> None:
         """Take a frame of the peer's for this stream."""
         headers = message.headers
-        if (credit := headers.get(CREDIT)) is not None and headers.get(SIGNAL) == "credit":
-            if credit.isdigit():
-                self.outflow.add(int(credit[:9]))
+        if headers.get(SIGNAL) == "credit":
+            self.outflow.add(credit_from(headers))
         elif headers.get(ERROR) is None:
             if not self.inflow.feed(message.body):
                 self.outflow.fail(ResourceExhausted("the reader is too slow"))
