@@ -33,7 +33,7 @@ def _micro() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line, as the last thing that this process does.
 
     Args:
         argv: Words after the program's name; those of the process when not given.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,13 +17,16 @@ from micro.cli.supervisor import Pauses, Supervisor, follow_parent
 from micro.cli.targets import load_services, source_folder
 from micro.errors import ConfigError
 from micro.logs import setup_logging
-from micro.runner import run_async, run_services
+from micro.plugins import find_plugin
+from micro.runner import EXIT_CUT_OFF, run_async, run_services
 from micro.service import Service
 from micro.settings import PARTS, Settings, settings_help
 
 __all__ = ["run"]
 
-_KILL_AFTER = 5.0
+_LAST_RESORT = 2.0
+# A worker ends itself 5 s after its shutdown timeout, and then waits for threads.
+_KILL_AFTER = 5.0 + _LAST_RESORT + 1.0
 
 
 class _RunCommand(SettingsCommand):
@@ -57,10 +62,11 @@ def run(
         return run_async(_supervise(settings, targets, workers, reload, setting_flags(ctx)))
     services = load_services(targets)
     settings = _shared(services, settings, setting_flags(ctx))
+    _load_plugins(settings, services)
     if supervised:
         follow_parent()
-        return run_async(run_services(services, settings))
-    return run_async(_run_here(services, settings))
+        return _leave(run_async(run_services(services, settings)))
+    return _leave(run_async(_run_here(services, settings)))
 
 
 async def _run_here(services: Sequence[Service], settings: Settings) -> int:
@@ -89,6 +95,26 @@ async def _supervise(
     )
     async with with_server(settings):
         return await supervisor.run()
+
+
+def _load_plugins(settings: Settings, services: Sequence[Service]) -> None:
+    """Import the plugins before there is an event loop for that to block, or a server to start."""
+    for part in PARTS:
+        if not any(part in service.parts for service in services):
+            find_plugin(settings.plugin(part))
+
+
+def _leave(code: int) -> int:
+    """Let the interpreter end, but not wait for ever for a handler's thread that runs on."""
+
+    def end() -> None:
+        logging.shutdown()
+        os._exit(EXIT_CUT_OFF)
+
+    last_resort = threading.Timer(_LAST_RESORT, end)
+    last_resort.daemon = True
+    last_resort.start()
+    return code
 
 
 def _shared(services: Sequence[Service], settings: Settings, flags: Sequence[str]) -> Settings:

@@ -47,6 +47,32 @@ def test_services_that_choose_different_plugins_cannot_share_a_process(tmp_path,
     assert "a and b choose different plugins" in err
 
 
+def test_what_is_cut_off_is_code_1_even_when_a_thread_runs_on(
+    nats, tmp_path, program, micro
+) -> None:
+    path = tmp_path / "stuck.py"
+    path.write_text(
+        "import sys, time\nfrom micro import Service\nservice = Service('stuck')\n"
+        "@service.handler\ndef hang() -> None:\n"
+        "    print('begun', file=sys.stderr, flush=True)\n    time.sleep(600)\n"
+    )
+    running = program(
+        "run", str(path), "--shutdown-timeout=100ms", environ={"MICRO_NATS_ADDRESS": nats}
+    )
+    running.wait_for("ready: stuck")
+    assert micro("call", "stuck", "Stuck.Hang", "null", "--timeout=1", nats=nats)[0] == 4
+    running.wait_for("begun")
+
+    assert running.stop(signal.SIGTERM) == 1
+
+
+def test_an_unknown_plugin_is_told_before_anything_starts(points_file, micro) -> None:
+    code, _, err = micro("run", str(points_file), "--broker", "kafka")
+
+    assert code == 2
+    assert err.startswith("micro: unknown plugin 'kafka'")
+
+
 def test_workers_are_kept_running_and_stop_together(nats, points_file, program) -> None:
     running = program(
         *("run", str(points_file), "--workers", "2"), environ={"MICRO_NATS_ADDRESS": nats}
