@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from contextvars import copy_context
 from typing import Any, Self
 
 from micro.call import Call, Mounted, write_response
@@ -49,6 +48,7 @@ from micro.server_options import ServerCounters, ServerOptions
 from micro.server_stream import run_stream
 from micro.session import Session
 from micro.stream import WINDOW, Inflow, Outflow
+from micro.threads import Threads
 from micro.timers import Timers
 from micro.transport.contract import Receiver, Socket
 
@@ -87,8 +87,8 @@ class Server:
     async def __aenter__(self) -> Self:
         self._scope = await self._stack.enter_async_context(open_scope())
         self._timers = Timers[Call](_expire)
-        self._threads = ThreadPoolExecutor(self.options.threads, f"{self.name}-handler")
-        self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
+        self._threads = Threads(self.options.threads, f"{self.name}-handler")
+        self._stack.callback(self._threads.close)
         self._stack.callback(self._timers.close)
         return self
 
@@ -128,6 +128,7 @@ class Server:
         Returns:
             The endpoints of what still ran after `grace` seconds and was cancelled.
         """
+        end = time.monotonic() + grace
         self._draining = True
         self._check_idle()
         try:
@@ -141,7 +142,7 @@ class Server:
                     self._refuse(call.session, call.headers, self._stopping())
                 call.cancel()
             return sorted({call.mounted.endpoint.name for call in stuck if call.task is not None})
-        return []
+        return await self._threads.settle(max(0.0, end - time.monotonic()))
 
     @property
     def in_flight(self) -> int:
@@ -291,10 +292,8 @@ class Server:
             context = Context.current()
             context.headers = request.headers
             if endpoint.blocking:
-                loop = asyncio.get_running_loop()
-                run = copy_context().run
-                result = await loop.run_in_executor(
-                    self._threads, run, endpoint.bind, request.value, context
+                result = await self._threads.run(
+                    endpoint.name, endpoint.bind, request.value, context
                 )
             elif endpoint.kind.streams_responses:
                 result = endpoint.bind(request.value, context)

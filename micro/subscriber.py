@@ -6,9 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,6 +19,7 @@ from micro.gate import Gate
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.protocol import CONTENT_TYPE, ID, canonical
 from micro.scope import open_scope
+from micro.threads import Threads
 
 __all__ = ["SubscriberCounters", "SubscriberOptions", "Subscribers"]
 
@@ -92,8 +91,8 @@ class Subscribers:
 
     async def __aenter__(self) -> Self:
         self._scope = await self._stack.enter_async_context(open_scope())
-        self._threads = ThreadPoolExecutor(self._options.threads, f"{self._service}-subscriber")
-        self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
+        self._threads = Threads(self._options.threads, f"{self._service}-subscriber")
+        self._stack.callback(self._threads.close)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -133,7 +132,7 @@ class Subscribers:
         while any(each.busy for each in self._subscribers):
             if not await self._scope.settle(max(0.0, end - time.monotonic())):
                 return sorted({each.spec.name for each in self._subscribers if each.busy})
-        return []
+        return await self._threads.settle(max(0.0, end - time.monotonic()))
 
 
 class _Subscriber:
@@ -216,9 +215,7 @@ class _Subscriber:
         return Response(None, {})
 
     async def _in_thread(self, event: Any, context: Context) -> None:
-        loop = asyncio.get_running_loop()
-        run = copy_context().run
-        await loop.run_in_executor(self._threads, run, self.spec.bind, event, context)
+        await self._threads.run(self.spec.name, self.spec.bind, event, context)
 
     def _drop(self) -> None:
         self._counters.dropped += 1

@@ -52,6 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "micro.stream",
         "micro.stream_call",
         "micro.subscriber",
+        "micro.threads",
         "micro.tracing",
     ),
     "adapters": (
