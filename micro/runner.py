@@ -17,8 +17,8 @@ from micro.errors import MicroError, TransportError, UsageError
 from micro.health import serve_health
 from micro.life import Life
 from micro.logs import setup_logging
-from micro.plugins import Backends
-from micro.settings import Settings
+from micro.plugins import Backends, find_plugin
+from micro.settings import PARTS, Settings
 from micro.watchdog import watch_loop
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ def run_main(services: Sequence[Service], argv: Sequence[str]) -> None:
     try:
         settings = services[0].settings(argv, os.environ)
         setup_logging(settings.log_level, settings.log_format)
+        for part in PARTS:
+            # Importing a plugin takes its time, which the event loop need not stand still for.
+            find_plugin(settings.plugin(part))
         code = run_async(run_services(services, settings))
         if code == EXIT_CUT_OFF:
             # A thread that still runs would keep the interpreter from ending.
@@ -97,7 +100,12 @@ async def run_services(services: Sequence[Service], settings: Settings) -> int:
             AsyncExitStack() as stack,
         ):
             for service in services:
-                life = Life(service, service.over(settings), backends, spread=_SPREAD)
+                chosen = service.over(settings)
+                parts = backends
+                if service.parts:
+                    own = Backends(name=names, settings=chosen, given=service.parts)
+                    parts = await stack.enter_async_context(own)
+                life = Life(service, chosen, parts, spread=_SPREAD)
                 await stack.enter_async_context(life)
                 lives.append(life)
             await _open_health(stack, settings, lives)

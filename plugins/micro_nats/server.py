@@ -119,6 +119,8 @@ class NatsServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
+                # Ctrl-C at a terminal is for the program, which stops the server last.
+                start_new_session=True,
                 preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
             )
 
