@@ -59,8 +59,11 @@ class Breaker:
 
     def eject(self) -> None:
         """Open at once: the node is known to be gone."""
+        now = time.monotonic()
+        if now < self._open_until and not self._probing:
+            return  # the same failure, told by another of the calls that were under way
         self._probing = False
-        self._open_until = time.monotonic() + self._cool_down * random.uniform(0.8, 1.2)
+        self._open_until = now + self._cool_down * random.uniform(0.8, 1.2)
         self._cool_down = min(self._cool_down * 2, _LONGEST)
 
     def release(self) -> None:

@@ -16,7 +16,7 @@ from micro.errors import DeadlineExceeded, MicroError, NoResponders, TransportEr
 from micro.message import Message
 from micro.middleware import Request
 from micro.plan import Plan
-from micro.protocol import ERROR, error_from
+from micro.protocol import ERROR, application_headers, error_from
 from micro.retry import backoff, may_retry
 from micro.route import Peer, Route
 from micro.selector import Where
@@ -72,6 +72,8 @@ class Caller:
         Raises:
             MicroError: the last attempt's, or that there is no node to try.
         """
+        if headers:
+            headers = application_headers(headers)
         route = self._routes.get(plan.service)
         if route is None or not route.ready:
             route = await self._directory.find(plan.service, deadline)
@@ -94,6 +96,10 @@ class Caller:
             except MicroError as failure:
                 error = failure
                 _note(peer, failure)
+            except BaseException:
+                if peer is not None:
+                    peer.breaker.release()
+                raise
             attempts = attempts or _Attempts()
             await self._before_retry(route, plan, wanted, deadline, attempts, peer, error)
 
@@ -140,18 +146,29 @@ class Caller:
         """
         route = await self._directory.find(plan.service, request.deadline)
         peer = route.pick(where)
-        # A go-micro server mistakes a late end of one stream for the end of the socket, so there
-        # a stream has one of its own.
-        connection = await (peer.connect() if peer.native else peer.dial())
-        one = request.value is not None and not isinstance(request.value, AsyncIterable)
-        body = plan.encode(request.value) if one else b""
-        template = plan.native if peer.native else plan.foreign
-        opening = body if peer.native else b"{}\n"
-        headers = {**request.headers, **template}
-        call = await connection.open_stream(headers, opening, request.deadline)
-        if one and not peer.native:
-            await call.send(body)
-        return call, connection
+        try:
+            return await _open(peer, plan, request)
+        except MicroError as error:
+            _note(peer, error)
+            raise
+        finally:
+            # How the stream goes on tells nothing to a probe.
+            peer.breaker.release()
+
+
+async def _open(peer: Peer, plan: Plan, request: Request) -> tuple[StreamCall, Connection]:
+    # A go-micro server mistakes a late end of one stream for the end of the socket, so there
+    # a stream has one of its own.
+    connection = await (peer.connect() if peer.native else peer.dial())
+    one = request.value is not None and not isinstance(request.value, AsyncIterable)
+    body = plan.encode(request.value) if one else b""
+    template = plan.native if peer.native else plan.foreign
+    opening = body if peer.native else b"{}\n"
+    headers = {**application_headers(request.headers), **template}
+    call = await connection.open_stream(headers, opening, request.deadline)
+    if one and not peer.native:
+        await call.send(body)
+    return call, connection
 
 
 async def _connect(peer: Peer, deadline: Deadline | None) -> Connection:

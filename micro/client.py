@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Any, Final, Self, TypeVar, overload
 
@@ -179,8 +180,8 @@ class Client:
         wanted = self._usual
         if where is not None or idempotent is not None or retries is not None:
             wanted = Wanted(wanted.retries if retries is None else retries, where, idempotent)
-        deadline = self._deadline(timeout)
         try:
+            deadline = self._deadline(timeout)
             if not self.options.middleware:
                 body = plan.encode(request)
                 reply = await self._caller.call(plan, body, headers, deadline, wanted)
@@ -222,29 +223,27 @@ class Client:
         Raises:
             MicroError: the stream could not be opened, or failed.
         """
-        many = isinstance(request, AsyncIterable)
         plan = self._plans.get(service, endpoint, type(request), response_type, content_type)
         deadline = self._deadline(timeout)
         layered = Request("client", service, endpoint, dict(headers or {}), request, deadline)
+        async with (
+            enforce(deadline, f"the stream {endpoint}") if deadline else nullcontext(),
+            open_scope() as scope,
+            AsyncExitStack() as opened,
+        ):
 
-        async def last(request: Request) -> Response:
-            call, connection = await self._caller.open_stream(plan, request, where)
-            encode = self._codecs.encoder_for(plan.content_type, Any)
-            stream = ClientStream[R](call, encode, plan.decode)
-            return Response((stream, call, connection), {})
-
-        async with enforce(deadline, f"the stream {endpoint}") if deadline else nullcontext():
-            response = await fold(self.options.middleware, last)(layered)
-            stream, call, connection = response.value
-            try:
-                async with open_scope() as scope:
-                    if many:
-                        scope.start(stream.send_all(layered.value))
-                    yield stream
-            finally:
-                call.close()
+            async def last(request: Request) -> Response:
+                call, connection = await self._caller.open_stream(plan, request, where)
                 if not connection.native:
-                    connection.socket.close()
+                    opened.callback(connection.socket.close)
+                opened.callback(call.close)
+                encode = self._codecs.encoder_for(plan.content_type, Any)
+                stream = ClientStream[R](call, encode, plan.decode)
+                if isinstance(request.value, AsyncIterable):
+                    scope.start(stream.send_all(request.value))
+                return Response(stream, {})
+
+            yield (await fold(self.options.middleware, last)(layered)).value
 
     async def publish(
         self,
@@ -300,7 +299,7 @@ class Client:
 
     def _deadline(self, timeout: float | None) -> Deadline | None:
         ambient = ambient_deadline.get()
-        if timeout is None:
+        if timeout is None or timeout == inf:
             return ambient
         if timeout != timeout:  # not a number: DEFAULT
             timeout = self.options.timeout

@@ -70,7 +70,11 @@ class Directory:
         scope.start(self._keep_alive(), name="micro.client.keep_alive")
 
     def close(self) -> None:
-        """Close every connection; calls under way end."""
+        """Close every connection; calls under way end, and new ones are refused."""
+        self._scope = None
+        for route in self.routes.values():
+            route.fail(_closed())
+        self.routes.clear()
         for connection in tuple(self._connections):
             connection.socket.close()
         self._timers.close()
@@ -92,7 +96,7 @@ class Directory:
 
     def _follow(self, service: str) -> Route:
         if self._scope is None:
-            raise Unavailable("the client is not open", id="micro.client", refused=True)
+            raise _closed()
         self._forget_unknown()
         route = self.routes[service] = Route(service, self._strategy, self._new_peer)
         work = self._watch(route)
@@ -108,6 +112,7 @@ class Directory:
             _log.warning("the registry cannot be watched for %s: %s", route.name, error)
             route.fail(error)
         finally:
+            route.fail(Unavailable("the registry's watch has ended", id="micro.client"))
             if self.routes.get(route.name) is route:
                 del self.routes[route.name]
                 self._followers.pop(route.name, None)
@@ -121,6 +126,9 @@ class Directory:
         return Peer(node, version, self._dial)
 
     async def _dial(self, node: Node, on_closed: Callable[[Connection], None]) -> Connection:
+        if self._scope is None:
+            raise _closed()
+
         def closed(connection: Connection) -> None:
             self._connections.discard(connection)
             on_closed(connection)
@@ -159,3 +167,7 @@ class Directory:
                 if (overdue and connection.native) or (long and connection.streaming):
                     connection.ping()
                 connection.heard = False
+
+
+def _closed() -> Unavailable:
+    return Unavailable("the client is not open", id="micro.client", refused=True)

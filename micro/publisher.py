@@ -11,7 +11,7 @@ from micro.broker.contract import Broker
 from micro.codec import Codecs
 from micro.message import Message
 from micro.middleware import Layer, Request, Response, fold
-from micro.protocol import event_headers
+from micro.protocol import application_headers, event_headers
 
 __all__ = ["Publisher"]
 
@@ -57,7 +57,7 @@ class Publisher:
         body = self._codecs.encoder_for(content_type, type(event))(event)
         outgoing = event_headers(topic, next(self._ids), content_type)
         if headers:
-            outgoing = {**headers, **outgoing}
+            outgoing = {**application_headers(headers), **outgoing}
         await self._broker.publish(topic, Message(outgoing, body))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from micro.breaker import Breaker
 from micro.connection import Connection
-from micro.errors import MicroError, NotFound, Unavailable
+from micro.errors import MicroError, NoResponders, NotFound, Unavailable
 from micro.protocol import is_native
 from micro.registry.record import Node, ServiceRecord
 from micro.retry import RetryBudget
@@ -68,6 +68,9 @@ class Peer:
             self.connection.socket.close()
 
     def _closed(self, connection: Connection) -> None:
+        if isinstance(connection.error, NoResponders):
+            # A stream learns of it long after it was opened, so this is told by the connection.
+            self.breaker.eject()
         if self.connection is connection:
             self.connection = None
 

@@ -86,12 +86,25 @@ def test_a_probes_failure_opens_it_for_twice_as_long(breaker: Breaker, clock: Cl
     assert breaker.admits()
 
 
+def test_a_failure_that_many_calls_tell_of_counts_once(breaker: Breaker, clock: Clock) -> None:
+    for _ in range(20):
+        breaker.eject()
+    clock.now += 1.21
+
+    assert breaker.admits()
+
+
 def test_it_never_stays_open_for_longer_than_half_a_minute_and_some(
     breaker: Breaker, clock: Clock
 ) -> None:
     for _ in range(20):
         breaker.eject()
-    clock.now += 36.1
+        clock.now += 36.1
+        assert breaker.admits()
+    breaker.eject()
+    clock.now += 23.9
+    assert not breaker.admits()
+    clock.now += 12.2
 
     assert breaker.admits()
 
