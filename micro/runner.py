@@ -44,7 +44,7 @@ EXIT_UNREACHABLE = 3
 
 _SPREAD = 0.1
 _LAST_RESORT = 5.0
-_ALARMS = (ConnectionState.DISCONNECTED, ConnectionState.CLOSED, ConnectionState.DENIED)
+_ALARMS = (ConnectionState.DISCONNECTED, ConnectionState.DENIED)
 
 
 def run_main(services: Sequence[Service], argv: Sequence[str]) -> None:

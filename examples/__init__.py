@@ -1,0 +1,1 @@
+"""Small programs, one for each feature; begin with `hello.py` and `shop`."""

@@ -1,0 +1,1 @@
+"""A shop of three services: orders, points and notifications. `python -m examples.shop` runs it."""
