@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from micro.connection import Connection
 from micro.deadline import Deadline, enforce
 from micro.directory import Directory
-from micro.errors import DeadlineExceeded, MicroError, NoResponders, TransportError
+from micro.errors import DeadlineExceeded, MicroError, NoResponders, TransportError, Unavailable
 from micro.message import Message
 from micro.middleware import Request
 from micro.plan import Plan
@@ -124,8 +124,9 @@ class Caller:
         most = wanted.retries + (len(route.peers) if error.refused and wanted.retries else 0)
         if attempts.count > most:
             raise error
-        # A lost connection or node says nothing about the load of the others: no budget for that.
-        if not isinstance(error, TransportError) and not route.budget.spend():
+        # A node that is lost or leaving says nothing about the load of the others: no budget then.
+        leaving = isinstance(error, Unavailable) and error.refused
+        if not (leaving or isinstance(error, TransportError)) and not route.budget.spend():
             raise error
         attempts.failed[peer] = error
         pause = backoff(attempts.count, error)

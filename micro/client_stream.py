@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable
 from typing import Any, Generic, TypeVar
 
 from micro.codec.contract import Decoder, Encoder
-from micro.errors import ConnectionLost, MicroError
+from micro.errors import BadRequest, ConnectionLost, InternalError, MicroError
 from micro.stream_call import StreamCall
 
 __all__ = ["ClientStream"]
@@ -33,8 +33,7 @@ class ClientStream(Generic[T]):
         body = await self._call.inflow.read()
         if body is None:
             raise StopAsyncIteration
-        answer: T = self._decode(body)
-        return answer
+        return self._read(body)
 
     async def receive(self) -> T:
         """The next answer, for a stream that must have one.
@@ -46,8 +45,7 @@ class ClientStream(Generic[T]):
         body = await self._call.inflow.read()
         if body is None:
             raise ConnectionLost("the stream ended without an answer", id="micro.client")
-        answer: T = self._decode(body)
-        return answer
+        return self._read(body)
 
     async def send(self, request: Any) -> None:
         """Send one request; waits while the peer has no room for it.
@@ -75,3 +73,12 @@ class ClientStream(Generic[T]):
             if not self._call.inflow.ended:
                 raise
         self.finish()
+
+    def _read(self, body: bytes) -> T:
+        try:
+            answer: T = self._decode(body)
+        except BadRequest as error:
+            raise InternalError(
+                f"an answer of the stream cannot be read: {error.detail}", id="micro.client"
+            ) from error
+        return answer

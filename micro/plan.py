@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 from micro.codec import Codecs
 from micro.codec.contract import Decoder, Encoder
+from micro.errors import BadRequest, InternalError
 from micro.message import Message
 from micro.names import check_endpoint, check_service
 from micro.protocol import CONTENT_TYPE, request_headers
@@ -80,17 +82,24 @@ class Plans:
         """Read an answer, whatever its content type.
 
         Raises:
-            CodecError: it does not fit the type.
+            InternalError: it does not fit the type; this is not the fault of our own caller.
         """
         content_type = reply.headers.get(CONTENT_TYPE, plan.content_type)
-        if content_type == plan.content_type:
-            return plan.decode(reply.body)
-        return self._codecs.decoder_for(content_type, plan.response_type)(reply.body)
+        try:
+            if content_type == plan.content_type:
+                return plan.decode(reply.body)
+            return self._codecs.decoder_for(content_type, plan.response_type)(reply.body)
+        except BadRequest as error:
+            raise InternalError(
+                f"the answer of {plan.endpoint} cannot be read: {error.detail}", id="micro.client"
+            ) from error
 
     def _make(
         self, service: str, endpoint: str, sent: Any, response_type: Any, content_type: str | None
     ) -> Plan:
         kind = content_type or self._content_type
+        if response_type is None:
+            response_type = NoneType
         check_service(service)
         check_endpoint(endpoint)
         many = issubclass(sent, AsyncIterable)
