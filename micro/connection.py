@@ -261,7 +261,9 @@ class Connection(Receiver):
         self, headers: dict[str, str], id: str, reply: _Reply, deadline: Deadline | None
     ) -> set[_Reply] | None:
         if self.error is not None:
-            raise _fate(self.error, 0, newest=True)
+            gone = _fate(self.error, 0, newest=True)
+            gone.refused = True
+            raise gone
         if len(self._pending) >= _MOST_PENDING:
             raise ResourceExhausted(
                 f"{_MOST_PENDING} calls to one node wait for replies",

@@ -1,0 +1,348 @@
+"""The client's side of one socket, over memory and a peer that speaks frames."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from micro.connection import Connection, expire_reply
+from micro.deadline import Deadline
+from micro.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    MicroError,
+    NoResponders,
+    PayloadTooLarge,
+    SocketClosed,
+)
+from micro.message import Message
+from micro.protocol import CREDIT, EOS, ERROR, ID, SIGNAL, STREAM, TIMEOUT, TOPIC, error_headers
+from micro.stream import WINDOW
+from micro.testing import Arrivals, Recorder
+from micro.timers import Timers
+from micro.transport.contract import Socket
+from micro.transport.memory import MemoryTransport
+
+
+class Pair:
+    """A connection and the peer at its other end."""
+
+    def __init__(self, native: bool = True, **limits: int) -> None:
+        self.network = MemoryTransport(**limits)
+        self.timers = Timers[asyncio.Future[Message]](expire_reply)
+        self.ended: list[Connection] = []
+        self.arrivals = Arrivals()
+        self.connection = Connection(
+            timers=self.timers,
+            metadata={"native": "1"} if native else {},
+            on_closed=self.ended.append,
+        )
+
+    async def __aenter__(self) -> Pair:
+        self.listener = await self.network.listen(self.arrivals, address="peer")
+        self.connection.socket = await self.network.dial("peer", self.connection)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.timers.close()
+        self.connection.socket.close()
+        await self.listener.aclose()
+
+    async def peer(self) -> Socket:
+        return (await self.arrivals.wait_for(1))[0]
+
+    @property
+    def heard(self) -> Recorder:
+        return self.arrivals.recorders[0]
+
+    async def reply(self, body: bytes = b"", **headers: str) -> None:
+        (await self.peer()).send(Message(headers, body))
+
+    def call(self, body: bytes = b"", deadline: Deadline | None = None) -> asyncio.Task[Message]:
+        work = self.connection.call({}, body, deadline)
+        return asyncio.get_running_loop().create_task(work)
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    async with Pair() as pair:
+        yield pair
+
+
+async def test_each_reply_goes_to_the_call_with_its_id(pair: Pair) -> None:
+    calls = [pair.call() for _ in range(3)]
+    peer = await pair.peer()
+    for message in reversed(await pair.heard.wait_for(3)):
+        peer.send(Message({ID: message.headers[ID]}, message.headers[ID].encode()))
+
+    assert [(await call).body for call in calls] == [b"1", b"2", b"3"]
+    assert len(pair.connection) == 0
+
+
+async def test_replies_that_nobody_asked_for_are_counted_and_dropped(pair: Pair) -> None:
+    call = pair.call()
+    peer = await pair.peer()
+    for id in ("2", "", "1", "1"):
+        peer.send(Message({ID: id}, b"x"))
+    peer.send(Message({}, b"x"))
+    await call
+    last = pair.call()
+    await pair.heard.wait_for(2)
+    peer.send(Message({ID: "2"}, b"x"))
+
+    await last
+    assert pair.connection.late == 4
+
+
+async def test_a_call_that_is_not_answered_ends_at_its_deadline(pair: Pair) -> None:
+    with pytest.raises(DeadlineExceeded, match="no answer in time"):
+        await pair.connection.call({}, b"", Deadline.after(0.01))
+    messages = await pair.heard.wait_for(2)
+
+    assert 0 < int(messages[0].headers[TIMEOUT]) <= 10_000_000
+    assert messages[1].headers == {ID: "1", SIGNAL: "cancel"}
+
+
+async def test_a_call_that_is_given_up_is_cancelled_at_the_peer(pair: Pair) -> None:
+    call = pair.call()
+    await pair.peer()
+    call.cancel()
+    messages = await pair.heard.wait_for(2)
+
+    assert messages[1].headers == {ID: "1", SIGNAL: "cancel"}
+    assert len(pair.connection) == 0
+
+
+async def test_a_message_that_is_too_large_is_refused_and_forgotten() -> None:
+    async with Pair(native=False, max_payload=1000) as pair:
+        with pytest.raises(PayloadTooLarge) as caught:
+            await pair.connection.call({}, b"x" * 2000, None)
+
+        assert caught.value.refused
+        assert len(pair.connection) == 0
+
+
+async def test_a_full_socket_is_waited_for() -> None:
+    async with Pair(max_pending=2) as pair:
+        calls = [pair.call() for _ in range(9)]
+        peer = await pair.peer()
+        for message in await pair.heard.wait_for(9):
+            peer.send(Message({ID: message.headers[ID]}, b""))
+            await asyncio.sleep(0)
+
+        await asyncio.gather(*calls)
+
+
+async def test_the_wait_for_room_ends_at_the_deadline(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        largest = 1 << 30
+
+        def send(self, message: Message) -> int:
+            from micro.errors import ResourceExhausted
+
+            raise ResourceExhausted("full")
+
+        async def drain(self) -> None:
+            await asyncio.sleep(0)
+
+        def close(self) -> None: ...
+
+    pair.connection.socket.close()
+    pair.connection.error = None
+    pair.connection.socket = Full()  # type: ignore[assignment]
+    with pytest.raises(DeadlineExceeded) as caught:
+        await pair.connection.call({}, b"", Deadline.after(0.02))
+
+    assert len(pair.connection) == 0
+    assert isinstance(caught.value, MicroError)
+
+
+async def test_where_nobody_listens_nothing_ran(pair: Pair) -> None:
+    await pair.listener.drain()
+    results = await asyncio.gather(pair.call(), pair.call(), return_exceptions=True)
+
+    assert all(isinstance(result, NoResponders) and result.refused for result in results)
+    assert pair.ended == [pair.connection]
+
+
+async def test_what_arrived_before_the_listener_went_may_have_run(pair: Pair) -> None:
+    early = pair.call()
+    await (await pair.peer()).drain()
+    await pair.listener.drain()
+    late = pair.call()
+    results = await asyncio.gather(early, late, return_exceptions=True)
+
+    assert type(results[0]) is ConnectionLost
+    assert not results[0].refused
+    assert type(results[1]) is NoResponders
+
+
+async def test_a_transport_without_parcels_tells_the_fate_of_the_newest_call_only(
+    pair: Pair,
+) -> None:
+    calls = [pair.call() for _ in range(3)]
+    await pair.peer()
+    pair.connection.closed(NoResponders("gone"))
+    results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(result) for result in results] == [ConnectionLost, ConnectionLost, NoResponders]
+
+
+async def test_a_socket_that_ends_ends_its_calls_and_streams(pair: Pair) -> None:
+    call = pair.call()
+    stream = await pair.connection.open_stream({}, b"", None)
+    await pair.peer()
+    pair.network.close()
+
+    with pytest.raises(ConnectionLost):
+        await call
+    with pytest.raises(ConnectionLost):
+        await stream.inflow.read()
+    with pytest.raises(ConnectionLost):
+        await stream.send(b"")
+
+
+async def test_a_call_on_a_socket_that_has_ended_was_never_sent(pair: Pair) -> None:
+    pair.connection.ping()
+    await pair.peer()
+    pair.network.close()
+    with pytest.raises(ConnectionLost) as caught:
+        await pair.connection.call({}, b"", None)
+
+    assert caught.value.refused
+
+
+async def test_a_call_between_the_close_and_the_news_of_it_was_never_sent(pair: Pair) -> None:
+    pair.connection.socket.close()
+    with pytest.raises(SocketClosed) as caught:
+        await pair.connection.call({}, b"", None)
+
+    assert caught.value.refused
+    assert len(pair.connection) == 0
+
+
+async def test_an_error_of_a_broken_reply_does_not_reach_other_calls(pair: Pair) -> None:
+    calls = [pair.call() for _ in range(2)]
+    peer = await pair.peer()
+    await pair.heard.wait_for(2)
+    peer.send(Message({ID: "1", SIGNAL: "nonsense", CREDIT: "²"}, b""))
+    peer.send(Message({ID: "2"}, b"fine"))
+
+    assert (await calls[1]).body == b"fine"
+    calls[0].cancel()
+
+
+async def test_a_stream_opens_with_credit_and_the_time_that_is_left(pair: Pair) -> None:
+    await pair.connection.open_stream({"zone": "a"}, b"first", Deadline.after(5))
+    await pair.peer()
+    (opening,) = await pair.heard.wait_for(1)
+
+    assert opening.body == b"first"
+    assert opening.headers[STREAM] == opening.headers[ID] == "1"
+    assert opening.headers[CREDIT] == str(WINDOW)
+    assert int(opening.headers[TIMEOUT]) > 4e9
+    assert opening.headers["zone"] == "a"
+
+
+async def test_items_of_a_stream_say_its_id_and_nothing_more(pair: Pair) -> None:
+    stream = await pair.connection.open_stream({"zone": "a"}, b"", None)
+    await pair.peer()
+    await pair.reply(**{ID: "1", SIGNAL: "credit", CREDIT: "1"})
+    await stream.send(b"item")
+    messages = await pair.heard.wait_for(2)
+
+    assert messages[1] == Message({ID: "1", STREAM: "1"}, b"item")
+
+
+@pytest.mark.parametrize("credit", ["²", "-5", "", "x"])
+async def test_credit_without_sense_grants_nothing(pair: Pair, credit: str) -> None:
+    stream = await pair.connection.open_stream({}, b"", None)
+    await pair.peer()
+    await pair.reply(**{ID: "1", SIGNAL: "credit", CREDIT: credit})
+    await pair.reply(b"answer", **{ID: "1"})
+
+    assert await stream.inflow.read() == b"answer"
+    assert stream.outflow._credit == 0
+
+
+async def test_a_peer_that_ignores_its_credit_is_cut_off(pair: Pair) -> None:
+    stream = await pair.connection.open_stream({}, b"", None)
+    await pair.peer()
+    for _ in range(WINDOW + 1):
+        await pair.reply(b"x", **{ID: "1"})
+    messages = await pair.heard.wait_for(2)
+
+    assert messages[1].headers == {ID: "1", SIGNAL: "cancel"}
+    assert stream.inflow.ended
+
+
+async def test_leaving_a_stream_is_told_once(pair: Pair) -> None:
+    stream = await pair.connection.open_stream({}, b"", None)
+    await pair.peer()
+    stream.close()
+    stream.close()
+    pair.connection.ping()
+    messages = await pair.heard.wait_for(3)
+
+    assert [message.headers.get(SIGNAL) for message in messages] == [None, "cancel", "ping"]
+    assert not pair.connection.streaming
+
+
+async def test_a_stream_that_has_ended_is_not_left_again(pair: Pair) -> None:
+    stream = await pair.connection.open_stream({}, b"", None)
+    await pair.peer()
+    await pair.reply(**error_headers({ID: "1"}, EOS))
+    assert await stream.inflow.read() is None
+    stream.close()
+    pair.connection.ping()
+    messages = await pair.heard.wait_for(2)
+
+    assert [message.headers.get(SIGNAL) for message in messages] == [None, "ping"]
+
+
+async def test_items_after_the_end_are_late(pair: Pair) -> None:
+    stream = await pair.connection.open_stream({}, b"", None)
+    await pair.peer()
+    await pair.reply(**error_headers({ID: "1"}, EOS))
+    await pair.reply(b"late", **{ID: "1"})
+    assert await stream.inflow.read() is None
+    call = pair.call()
+    await pair.reply(**{ID: "2"})
+    await call
+
+    assert pair.connection.late == 1
+
+
+async def test_a_go_micro_peer_gets_both_spellings_of_the_id_and_no_signals() -> None:
+    async with Pair(native=False) as pair:
+        call = pair.call()
+        await pair.peer()
+        (request,) = await pair.heard.wait_for(1)
+        await pair.reply(b"done", **{"Micro-ID": "1", "X-Micro-Id": "1"})
+        assert (await call).body == b"done"
+        given_up = pair.call()
+        await pair.heard.wait_for(2)
+        given_up.cancel()
+        await asyncio.sleep(0)
+        pair.connection.ping()
+        messages = await pair.heard.wait_for(3)
+
+        assert request.headers[ID] == request.headers["Micro-ID"] == "1"
+        assert TOPIC in messages[-1].headers
+        assert not any(SIGNAL in message.headers for message in messages)
+
+
+async def test_a_go_micro_peers_stream_ends_with_its_word_for_it() -> None:
+    async with Pair(native=False) as pair:
+        stream = await pair.connection.open_stream({}, b"{}", None)
+        await stream.send(b"request")
+        stream.finish()
+        stream.close()
+        await pair.peer()
+        messages = await pair.heard.wait_for(3)
+
+        assert [message.headers.get(ERROR) for message in messages] == [None, None, EOS]
