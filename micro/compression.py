@@ -41,12 +41,12 @@ class Compression(NamedTuple):
 
     @classmethod
     def named(cls, name: str, threshold: int = LEAST) -> Compression | None:
-        """The compression of a setting; none for an empty name.
+        """The compression of a setting; `None` for `off`.
 
         Raises:
             ConfigError: the encoding is not known, or its package is not installed.
         """
-        if not name:
+        if name == "off":
             return None
         if name not in encodings():
             hint = "; zstd needs `pip install 'micro-rpc[zstd]'`" if name == "zstd" else ""

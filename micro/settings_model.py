@@ -87,7 +87,7 @@ class Settings:
     client_retries: int = _setting(2, count(0), "further tries of a call that cannot have run")
     client_content_type: str = _setting("application/json", TEXT, "how requests are written")
     compression: str = _setting(
-        "", choice("", "gzip", "zstd"), "of bodies to services that can read it; none if not given"
+        "off", choice("off", "gzip", "zstd"), "of bodies, to services that can read it"
     )
     compression_threshold: int = _setting(1024, count(1024), "bytes that are worth compressing")
     shutdown_timeout: float = _setting(30.0, duration(zero=True), "for a stop, to finish work")

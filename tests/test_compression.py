@@ -81,7 +81,7 @@ async def test_items_of_a_stream_are_small_on_the_wire(name: str, bytes_sent: li
 
 
 async def test_nothing_is_compressed_unless_it_is_asked_for(bytes_sent: list[int]) -> None:
-    async with talkative_service("").running() as client:
+    async with talkative_service("off").running() as client:
         await client.call("talk", "Talk.Echo", TEXT, Text)
 
     assert min(bytes_sent) > len(TEXT.text)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from micro.settings import OPTIONS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+LINK = re.compile(r"\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)")
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = LINK.findall(page.read_text())
+
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_in_the_docs_compiles(page: Path) -> None:
+    for block in BLOCK.findall(page.read_text()):
+        lines = "\n".join(f"    {line}" for line in block.splitlines())
+
+        compile(f"async def example():\n{lines}\n", str(page), "exec")
+
+
+def settings_table() -> str:
+    rows = ["| setting | default | what it is |", "|---|---|---|"]
+    for option in OPTIONS:
+        default = option.default
+        shown = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+        rows.append(f"| `{option.name}` | {shown if default else 'none'} | {option.help} |")
+    return "\n".join(rows)
+
+
+def test_the_settings_table_is_what_the_program_knows() -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    table = text.partition("<!-- settings -->\n")[2].partition("\n<!-- /settings -->")[0]
+
+    assert table.replace("\\|", "|") == settings_table()
+
+
+def test_the_first_service_of_the_readme_runs(tmp_path: Path) -> None:
+    block = BLOCK.findall((ROOT / "README.md").read_text())[0]
+    program = tmp_path / "hello.py"
+    program.write_text(
+        block.replace("service.run()", "pass")
+        + "\nimport asyncio\n\nasync def main():\n    async with service.running() as client:\n"
+        '        print(await client.call("hello", "Hello.Greet", Name(name="ann"), Greeting))\n'
+        "\nasyncio.run(main())\n"
+    )
+
+    out = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, timeout=30, check=True
+    ).stdout
+    assert "Hello, ann!" in out
