@@ -1,0 +1,89 @@
+"""Servers for the fault tests, and the collection of their verdicts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import settings
+
+from micro_nats.server import NatsServer, find_server, run_server
+from tests.faults.verdicts import Verdict, write_table
+
+_VERDICTS = pytest.StashKey[list[Verdict]]()
+CASES = int(os.environ.get("HYPOTHESIS_CASES", "0"))
+
+settings.register_profile("faults", max_examples=CASES or 100, deadline=None, database=None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-reliability-table",
+        action="store_true",
+        help="write what was measured into docs/reliability.md",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_VERDICTS] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # They measure time: one at a time on one worker, beside no other of their kind.
+    for item in items:
+        if "/faults/" in item.path.as_posix():
+            item.add_marker(pytest.mark.xdist_group("faults"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> object:
+    report = (yield).get_result()
+    for verdict in getattr(item, "verdicts", []):
+        if report.when == "call":
+            verdict.holds = report.passed
+        elif report.failed:
+            verdict.holds = False
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not session.config.getoption("--write-reliability-table", default=False):
+        return
+    verdicts = session.config.stash.get(_VERDICTS, [])
+    if verdicts:
+        write_table(verdicts, _about())
+
+
+def _about() -> str:
+    version = subprocess.run([find_server(), "--version"], capture_output=True, text=True)
+    server = version.stdout.strip().replace(": v", " ")
+    return (
+        f"Run of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: Python {platform.python_version()}, "
+        f"{server}, {platform.system()}, {os.cpu_count()} processors."
+    )
+
+
+@pytest.fixture
+def verdict(request: pytest.FixtureRequest) -> Callable[[str, str], Verdict]:
+    """Open a row of the table: `verdict(fault, criterion)`; set its `measured`, then assert."""
+
+    def begin(fault: str, criterion: str) -> Verdict:
+        row = Verdict(fault, criterion, request.node.name)
+        request.config.stash.setdefault(_VERDICTS, []).append(row)
+        if not hasattr(request.node, "verdicts"):
+            request.node.verdicts = []
+        request.node.verdicts.append(row)
+        return row
+
+    return begin
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[NatsServer]:
+    """A server of the test's own, for it to harm."""
+    async with run_server(monitoring=True) as server:
+        yield server
