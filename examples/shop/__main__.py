@@ -1,6 +1,6 @@
 """Runs the whole shop: a real NATS server, six processes, and a summary. It ends by itself.
 
-    python -m examples.shop
+python -m examples.shop
 """
 
 from __future__ import annotations

@@ -9,7 +9,10 @@ from contextlib import closing, contextmanager
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS awards (
-    order_id TEXT NOT NULL, customer TEXT NOT NULL, points INTEGER NOT NULL, process INTEGER NOT NULL
+    order_id TEXT NOT NULL,
+    customer TEXT NOT NULL,
+    points INTEGER NOT NULL,
+    process INTEGER NOT NULL
 )
 """
 # A real ledger would make order_id unique. This one would show an event that was handled twice.
