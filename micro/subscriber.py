@@ -10,13 +10,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
-from micro.broker.contract import Broker, Delivery, Subscription
+from micro.broker.contract import Broker, Deliver, Delivery, Subscription
 from micro.codec import Codecs
 from micro.context import Context, ambient_context
 from micro.endpoint import SubscriberSpec
 from micro.errors import MicroError
 from micro.gate import Gate
+from micro.message import Message
 from micro.middleware import Layer, Next, Request, Response, fold
+from micro.names import topic_matches
 from micro.protocol import CONTENT_TYPE, ID, canonical
 from micro.scope import open_scope
 from micro.threads import Threads
@@ -108,13 +110,37 @@ class Subscribers:
         """
         for spec in specs:
             counters = self.counters.setdefault(spec.name, SubscriberCounters())
-            subscriber = _Subscriber(self, spec, counters)
+            self._subscribers.append(_Subscriber(self, spec, counters))
+        for each in self._subscribers:
             subscription = await self._broker.subscribe(
-                spec.topic, subscriber.deliver, queue=spec.queue
+                each.spec.topic, self._target(each), queue=each.spec.queue
             )
             await self._stack.enter_async_context(subscription)
-            self._subscribers.append(subscriber)
             self._subscriptions.append(subscription)
+
+    def _target(self, subscriber: _Subscriber) -> Deliver:
+        """Where the deliveries of one subscription go.
+
+        A queue's event comes to this process once, by any of its subscriptions that match. The
+        other subscribers of the queue here whose topics match get it, too: otherwise two functions
+        of one service would take each other's events away.
+        """
+        spec = subscriber.spec
+        group = [
+            each
+            for each in self._subscribers
+            if spec.queue == each.spec.queue and _overlap(spec.topic, each.spec.topic)
+        ]
+        if spec.queue is None or len(group) == 1:
+            return subscriber.deliver
+
+        def share(delivery: Delivery) -> None:
+            taking = [each for each in group if topic_matches(each.spec.topic, delivery.topic)]
+            shared = _Shared(delivery, len(taking))
+            for each in taking:
+                each.deliver(shared)
+
+        return share
 
     async def drain(self, grace: float) -> list[str]:
         """Take no more events, and wait until those that came are handled.
@@ -133,6 +159,34 @@ class Subscribers:
             if not await self._scope.settle(max(0.0, end - time.monotonic())):
                 return sorted({each.spec.name for each in self._subscribers if each.busy})
         return await self._threads.settle(max(0.0, end - time.monotonic()))
+
+
+class _Shared(Delivery):
+    """A delivery to several subscribers: acknowledged once, when all have handled it."""
+
+    __slots__ = ("_delivery", "_failed", "_left")
+
+    def __init__(self, delivery: Delivery, takers: int) -> None:
+        self._delivery = delivery
+        self._failed = False
+        self._left = takers
+
+    @property
+    def topic(self) -> str:
+        return self._delivery.topic
+
+    @property
+    def message(self) -> Message:
+        return self._delivery.message
+
+    async def ack(self) -> None:
+        self._left -= 1
+        if not self._left:
+            await (self._delivery.nack() if self._failed else self._delivery.ack())
+
+    async def nack(self) -> None:
+        self._failed = True
+        await self.ack()
 
 
 class _Subscriber:
@@ -171,20 +225,32 @@ class _Subscriber:
         self._scope.spawn(self._run(delivery))
 
     async def _run(self, delivery: Delivery) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "it runs in a task of the scope"
         self._counters.handled += 1
         try:
             await self._handle(delivery)
+            await delivery.ack()
+        except asyncio.CancelledError:
+            if task.cancelling():
+                raise
+            # Nobody asked for it: the handler awaited something that was cancelled.
+            await self._fail(delivery)
         except Exception:
             # The boundary of a handler: an event that fails is told to the broker and the log.
-            self._counters.failed += 1
-            _log.exception("%s failed on an event of %s", self.spec.name, delivery.topic)
-            await delivery.nack()
-        else:
-            await delivery.ack()
+            await self._fail(delivery)
         finally:
-            if (task := asyncio.current_task()) is not None:
-                self._scope.release(task)
+            self._scope.release(task)
             self._gate.leave()
+
+    async def _fail(self, delivery: Delivery) -> None:
+        self._counters.failed += 1
+        _log.exception("%s failed on an event of %s", self.spec.name, delivery.topic)
+        try:
+            await delivery.nack()
+        except Exception as error:
+            # A broker that is gone must not take the subscriber with it.
+            _log.warning("an event of %s could not be given back: %s", delivery.topic, error)
 
     async def _handle(self, delivery: Delivery) -> None:
         headers, body = delivery.message
@@ -208,6 +274,7 @@ class _Subscriber:
 
     async def _innermost(self, request: Request) -> Response:
         context = Context.current()
+        context.headers = request.headers
         if self.spec.blocking:
             await self._in_thread(request.value, context)
         else:
@@ -225,3 +292,14 @@ class _Subscriber:
             _log.warning(
                 "%s is too slow: %d events dropped so far", self.spec.name, self._counters.dropped
             )
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether some topic matches both patterns."""
+    tokens, others = one.split("."), other.split(".")
+    for token, another in zip(tokens, others, strict=False):
+        if ">" in (token, another):
+            return True
+        if token != another and "*" not in (token, another):
+            return False
+    return len(tokens) == len(others)
