@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 from micro_nats.server import NatsServer
 from tests.faults.process import Journal, Program, run_program
 
-__all__ = ["Fleet", "free_ports", "run_cluster", "run_fleet"]
+__all__ = ["Fleet", "connections", "free_ports", "run_cluster", "run_fleet"]
 
 
 class Fleet:
@@ -107,3 +109,14 @@ async def run_cluster(
     finally:
         for server in servers:
             await asyncio.to_thread(server.stop)
+
+
+async def connections(server: NatsServer) -> list[dict[str, object]]:
+    """What the server's monitoring says of its connections."""
+
+    def read() -> list[dict[str, object]]:
+        with urlopen(f"{server.monitor}/connz?subs=true") as answer:
+            found: list[dict[str, object]] = json.load(answer)["connections"]
+            return found
+
+    return await asyncio.to_thread(read)

@@ -1,0 +1,70 @@
+"""Far more calls than a service can take."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from tests.faults.load import client_of, p99, run_load
+from tests.faults.network import run_fleet
+
+WORK = 0.05
+INSIDE = 10
+QUEUE = 4
+CAPACITY = INSIDE / WORK
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(6, id="for seconds"),
+        pytest.param(60, id="for a minute", marks=[pytest.mark.slow, pytest.mark.timeout(150)]),
+    ],
+)
+async def test_a_service_keeps_its_pace_under_four_times_its_capacity(
+    server, tmp_path, verdict, seconds
+) -> None:
+    row = verdict(
+        f"Four times the capacity ({CAPACITY:g} calls/s) for {seconds} s",
+        "p99 of accepted calls under twice the unloaded one, goodput >= 90 % of capacity, refusals "
+        "typed and in under 10 ms (p99), memory flat; itself again within 5 s",
+    )
+    flags = ("--max-concurrency", str(INSIDE), "--max-queue", str(QUEUE))
+    options = {"kinds": ("award",), "retries": 0, "seconds": WORK}
+    async with (
+        run_fleet([server.address], tmp_path, 1, *flags) as fleet,
+        client_of(server.address) as client,
+    ):
+        program = fleet["n1"]
+        async with run_load(client, rate=CAPACITY / 4, **options) as calm:
+            await asyncio.sleep(3.0)
+        async with run_load(client, rate=CAPACITY * 4, **options) as storm:
+            await asyncio.sleep(seconds / 3)
+            memory = program.memory()
+            await asyncio.sleep(seconds * 2 / 3)
+            grown = program.memory() - memory
+        ended = time.monotonic()
+        async with run_load(client, rate=CAPACITY / 4, **options) as after:
+            await asyncio.sleep(2.0)
+
+    accepted = [call for call in storm.calls if not call.error]
+    refused = storm.failed
+    goodput = len(accepted) / seconds
+    again = max([call.ended - ended for call in after.failed], default=0.0)
+    row.measured = (
+        f"p99 {p99(accepted) * 1000:.0f} ms loaded, {p99(calm.calls) * 1000:.0f} ms unloaded; "
+        f"{len(accepted)} accepted ({goodput:.0f}/s), {len(refused)} refused within "
+        f"{p99(refused) * 1000:.1f} ms (p99); {grown:+.1f} MiB; itself again after {again:.1f} s"
+    )
+    assert not calm.failed
+    assert {call.error for call in refused} == {"ResourceExhausted"}, storm.errors
+    assert len(refused) > 2 * len(accepted)
+    assert all(call.refused for call in refused)
+    assert p99(accepted) < 2 * p99(calm.calls)
+    assert p99(refused) < 0.010
+    assert goodput >= 0.9 * CAPACITY
+    assert grown < 3.0
+    assert again < 5.0
+    assert p99(after.calls) < 1.5 * p99(calm.calls)
