@@ -18,13 +18,15 @@ __all__ = ["make_proxy"]
 
 P = TypeVar("P")
 _MANY = (AsyncIterator, AsyncIterable, AsyncGenerator)
+_Split = Callable[..., tuple[Any, dict[str, Any]]]
 
 
 def make_proxy(client: Client, contract: type[P], *, service: str, prefix: str) -> P:
     """Make an object with the contract's public methods, each of which calls its endpoint.
 
-    A method takes the request, if any, as its one positional argument; keyword-only parameters
-    of the contract, such as `timeout`, are handed to `Client.call` or `Client.stream`.
+    A method takes the request, if any, as its one argument; keyword-only parameters of the
+    contract, such as `timeout`, are handed to `Client.call` or `Client.stream`, their defaults
+    included.
 
     Raises:
         HandlerError: there are no methods, or one has a signature that cannot be called.
@@ -55,25 +57,58 @@ def _method(
     if "return" not in types:
         raise HandlerError(f"{where(function)}: say what it returns, as in '-> Balance'")
     answer = types.pop("return")
+    split = _splitter(function)
     sends_many = any(get_origin(each) in _MANY for each in types.values())
     if get_origin(answer) in _MANY:
-        return _stream(client, service, endpoint, get_args(answer)[0])
+        return _stream(client, service, endpoint, get_args(answer)[0], split)
     if not inspect.iscoroutinefunction(function):
         raise HandlerError(f"{where(function)}: write 'async def', or return an AsyncIterator")
     if sends_many:
-        return _collect(client, service, endpoint, answer)
-    return _call(client, service, endpoint, answer)
+        return _collect(client, service, endpoint, answer, split)
+    return _call(client, service, endpoint, answer, split)
 
 
-def _call(client: Client, service: str, endpoint: str, answer: Any) -> Callable[..., Any]:
-    async def call(request: Any = None, **options: Any) -> Any:
+def _splitter(function: Callable[..., Any]) -> _Split:
+    """What parts a method's arguments into the request and the options of the call."""
+    name, default = "", None
+    defaults: dict[str, Any] = {}
+    _, *parameters = inspect.signature(function).parameters.values()
+    for parameter in parameters:
+        given = parameter.default is not inspect.Parameter.empty and parameter.default is not ...
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            if given:
+                defaults[parameter.name] = parameter.default
+        elif parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            if name:
+                raise HandlerError(
+                    f"{where(function)}: a call takes one request; make {parameter.name!r} "
+                    "keyword-only if it is an option, as in '*, timeout: float'"
+                )
+            name, default = parameter.name, parameter.default if given else None
+
+    def split(request: Any = default, /, **options: Any) -> tuple[Any, dict[str, Any]]:
+        if name in options:
+            request = options.pop(name)
+        return request, {**defaults, **options}
+
+    return split
+
+
+def _call(
+    client: Client, service: str, endpoint: str, answer: Any, split: _Split
+) -> Callable[..., Any]:
+    async def call(*args: Any, **given: Any) -> Any:
+        request, options = split(*args, **given)
         return await client.call(service, endpoint, request, answer, **options)
 
     return call
 
 
-def _stream(client: Client, service: str, endpoint: str, item: Any) -> Callable[..., Any]:
-    async def stream(request: Any = None, **options: Any) -> AsyncIterator[Any]:
+def _stream(
+    client: Client, service: str, endpoint: str, item: Any, split: _Split
+) -> Callable[..., Any]:
+    async def stream(*args: Any, **given: Any) -> AsyncIterator[Any]:
+        request, options = split(*args, **given)
         async with client.stream(service, endpoint, request, item, **options) as answers:
             async for answer in answers:
                 yield answer
@@ -81,8 +116,11 @@ def _stream(client: Client, service: str, endpoint: str, item: Any) -> Callable[
     return stream
 
 
-def _collect(client: Client, service: str, endpoint: str, answer: Any) -> Callable[..., Any]:
-    async def collect(requests: AsyncIterable[Any], **options: Any) -> Any:
+def _collect(
+    client: Client, service: str, endpoint: str, answer: Any, split: _Split
+) -> Callable[..., Any]:
+    async def collect(*args: Any, **given: Any) -> Any:
+        requests, options = split(*args, **given)
         async with client.stream(service, endpoint, requests, answer, **options) as answers:
             return await answers.receive()
 
