@@ -30,13 +30,16 @@ class Shop:
     Args:
         address: The NATS server's.
         ledger: The file for the points.
+        readers: Where the tasks run that read what they print.
     """
 
-    def __init__(self, address: str, ledger: Path) -> None:
+    def __init__(self, address: str, ledger: Path, readers: asyncio.TaskGroup) -> None:
         self._flags = ["--transport-address", address, "--log-level", "warning"]
-        self._environment = {**os.environ, "SHOP_LEDGER": str(ledger), "PYTHONUNBUFFERED": "1"}
+        # Settings that somebody keeps in the environment are for other services.
+        others = {k: v for k, v in os.environ.items() if not k.startswith("MICRO_")}
+        self._environment = {**others, "SHOP_LEDGER": str(ledger), "PYTHONUNBUFFERED": "1"}
         self._processes: dict[str, Process] = {}
-        self._readers: list[asyncio.Task[None]] = []
+        self._readers = readers
         self.lines: dict[str, list[str]] = {}
 
     async def start(self, service: str, name: str) -> Process:
@@ -48,7 +51,7 @@ class Shop:
             stdout=PIPE,
         )
         self._processes[name] = process
-        self._readers.append(asyncio.create_task(self._show(name, process)))
+        self._readers.create_task(self._show(name, process))
         return process
 
     async def stop(self) -> bool:
@@ -63,7 +66,6 @@ class Shop:
             for process in self._processes.values():
                 if process.returncode is None:
                     process.kill()
-        await asyncio.gather(*self._readers)
         codes = {name: process.returncode for name, process in self._processes.items()}
         for name, code in codes.items():
             if code:
@@ -97,11 +99,14 @@ async def run_shop() -> int:
     """Run the shop; gives the exit code."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="shop-") as folder:
-        async with run_server() as server:
+        async with run_server() as server, asyncio.TaskGroup() as readers:
             say(f"nats-server listens at {server.address}")
-            shop = Shop(server.address, Path(folder) / "points.sqlite")
+            shop = Shop(server.address, Path(folder) / "points.sqlite", readers)
             try:
                 code = await _play(shop, server.address)
+            except (MicroError, TimeoutError) as failure:
+                say(str(failure) or "the services were not ready in time")
+                code = 1
             finally:
                 say("stopping all with SIGTERM")
                 stopped = await shop.stop()
@@ -120,7 +125,7 @@ async def _play(shop: Shop, address: str) -> int:
         for number in range(1, count + 1):
             process = await shop.start(service, f"{service}-{number}")
             say(f"started {service}-{number} as process {process.pid}")
-    settings = load_settings(["--transport-address", address])
+    settings = load_settings(["--transport-address", address], {})
     async with open_client(settings, name="demo") as client:
         await wait_ready(client)
     say(f"{len(CUSTOMERS)} customers place {len(BASKETS)} orders each")
@@ -136,7 +141,7 @@ def say(text: str) -> None:
 if __name__ == "__main__":
     try:
         sys.exit(asyncio.run(run_shop()))
-    except (MicroError, TimeoutError) as failure:
-        sys.exit(f"demo: {failure or 'the services were not ready in time'}")
+    except MicroError as failure:
+        sys.exit(f"demo: {failure.detail}")
     except KeyboardInterrupt:
         sys.exit(130)
