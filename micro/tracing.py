@@ -7,9 +7,12 @@ starts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from typing import Any
 
 from opentelemetry import propagate, trace
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
@@ -46,6 +49,7 @@ class _AnyCase(Getter[Mapping[str, str]]):
 
 
 _ANY_CASE = _AnyCase()
+_END = object()
 
 
 class _Tracing:
@@ -54,27 +58,62 @@ class _Tracing:
 
     async def __call__(self, request: Request, next: Next) -> Response:
         outgoing = request.side in ("client", "publisher")
-        parent = None if outgoing else propagate.extract(request.headers, getter=_ANY_CASE)
-        with self._tracer.start_as_current_span(
+        # From nothing: what was current when the service started is nobody's parent here.
+        parent = None if outgoing else propagate.extract(request.headers, Context(), _ANY_CASE)
+        span = self._tracer.start_span(
             f"{request.service}/{request.endpoint}" if request.service else request.endpoint,
             context=parent,
             kind=_KINDS[request.side],
             attributes=_attributes(request),
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            if outgoing:
-                propagate.inject(request.headers)
-            try:
-                return await next(request)
-            except MicroError as error:
-                span.set_attribute("micro.code", error.code)
-                span.set_status(Status(StatusCode.ERROR, error.detail))
-                raise
-            except Exception as error:
-                span.record_exception(error)
-                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-                raise
+        )
+        around = trace.set_span_in_context(span, parent)
+        streams = False
+        try:
+            with _current(span, around):
+                if outgoing:
+                    propagate.inject(request.headers)
+                response = await next(request)
+            if request.side == "server" and isinstance(response.value, AsyncGenerator):
+                streams = True
+                response.value = _follow(span, around, response.value)
+            return response
+        finally:
+            if not streams:
+                span.end()
+
+
+async def _follow(
+    span: trace.Span, around: Context, items: AsyncGenerator[Any, None]
+) -> AsyncGenerator[Any, None]:
+    """The items of a handler that streams; its span lasts until the last of them."""
+    try:
+        async with aclosing(items):
+            while True:
+                with _current(span, around):
+                    item = await anext(items, _END)
+                if item is _END:
+                    return
+                yield item
+    finally:
+        span.end()
+
+
+@contextmanager
+def _current(span: trace.Span, around: Context) -> Iterator[None]:
+    """Make a span the current one, and note the error that ends the block."""
+    token = attach(around)
+    try:
+        yield
+    except MicroError as error:
+        span.set_attribute("micro.code", error.code)
+        span.set_status(Status(StatusCode.ERROR, error.detail))
+        raise
+    except Exception as error:
+        span.record_exception(error)
+        span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        raise
+    finally:
+        detach(token)
 
 
 def _attributes(request: Request) -> dict[str, str]:
