@@ -1,11 +1,14 @@
 # Everything runs in .venv, which the first target that needs it sets up; a second run is quick.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+# The first that runs: a command of that name may be a shim with nothing behind it.
+USABLE := import sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+  "$$name" -c '$(USABLE)' 2>/dev/null && echo "$$name" && break; done)
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 CASES ?= 100000
 MINUTES ?= 10
-SOURCES := micro plugins examples benchmarks tests
+SOURCES := $(wildcard micro plugins examples benchmarks tests)
 
 .DEFAULT_GOAL := help
 
@@ -13,9 +16,10 @@ help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 .venv/ready: pyproject.toml
+	@$(or $(PYTHON),false) -c '$(USABLE)' || \
+	  { echo 'Python 3.11 or later is needed: make PYTHON=/path/to/python ...' >&2; exit 2; }
 	@echo "==> setting up .venv with $(PYTHON)"
-	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or later is needed"'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c '$(USABLE)' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
