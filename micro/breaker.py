@@ -20,12 +20,14 @@ class Breaker:
 
     Attributes:
         failures: Failures in a row; the caller sets it to 0 through `success`.
+        gone: Whether nobody was there: a call would fail for sure, so none is to be the probe.
     """
 
-    __slots__ = ("_cool_down", "_open_until", "_probing", "failures")
+    __slots__ = ("_cool_down", "_open_until", "_probing", "failures", "gone")
 
     def __init__(self) -> None:
         self.failures = 0
+        self.gone = False
         self._open_until = 0.0
         self._cool_down = _COOL_DOWN
         self._probing = False
@@ -47,6 +49,7 @@ class Breaker:
     def success(self) -> None:
         """A call was answered, be it with an error of the application's."""
         self.failures = 0
+        self.gone = False
         self._open_until = 0.0
         self._cool_down = _COOL_DOWN
         self._probing = False
@@ -55,17 +58,21 @@ class Breaker:
         """The node could not be reached, or did not answer in time."""
         self.failures += 1
         if self._probing or self.failures >= _TRIP:
-            self.eject()
+            self._open()
 
     def eject(self) -> None:
         """Open at once: the node is known to be gone."""
+        self.gone = True
+        self._open()
+
+    def release(self) -> None:
+        """The probe ended without telling anything: another may go."""
+        self._probing = False
+
+    def _open(self) -> None:
         now = time.monotonic()
         if now < self._open_until and not self._probing:
             return  # the same failure, told by another of the calls that were under way
         self._probing = False
         self._open_until = now + self._cool_down * random.uniform(0.8, 1.2)
         self._cool_down = min(self._cool_down * 2, _LONGEST)
-
-    def release(self) -> None:
-        """The probe ended without telling anything: another may go."""
-        self._probing = False

@@ -157,6 +157,7 @@ class Directory:
 
         A ping to a node that has died comes back as "no responders", and its calls end at once
         instead of at their deadlines. It also keeps a quiet stream's socket open at the other end.
+        Nodes that were gone are looked for here, so that no call must find out.
         """
         for beat in count(1):
             await asyncio.sleep(_BEAT)
@@ -167,6 +168,9 @@ class Directory:
                 if (overdue and connection.native) or (long and connection.streaming):
                     connection.ping()
                 connection.heard = False
+            gone = [p for route in self.routes.values() for p in route.peers if p.breaker.gone]
+            for peer in gone:
+                await peer.look()
 
 
 def _closed() -> Unavailable:

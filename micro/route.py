@@ -67,6 +67,23 @@ class Peer:
         if self.connection is not None and not len(self.connection):
             self.connection.socket.close()
 
+    async def look(self) -> None:
+        """See if a node that was gone is back; for the directory, once a beat, in place of a call.
+
+        It is back when nobody says within a beat that a ping did not arrive.
+        """
+        if self.connection is not None:
+            self.breaker.success()
+            return
+        self.breaker.release()
+        if self.breaker.admits():
+            try:
+                (await self.connect()).ping()
+            except NoResponders:
+                self.breaker.eject()
+            except MicroError:
+                self.breaker.release()
+
     def _closed(self, connection: Connection) -> None:
         if isinstance(connection.error, NoResponders):
             # A stream learns of it long after it was opened, so this is told by the connection.
@@ -186,7 +203,9 @@ class Route:
             raise Unavailable(
                 f"no node of {self.name!r} fits {where}", id="micro.client", refused=True
             )
-        fresh = [p for p in peers if p not in avoid] or peers
+        # Who is gone is looked for by the directory; a call is lost on them while there are others.
+        here = [p for p in peers if not p.breaker.gone] or peers
+        fresh = [p for p in here if p not in avoid] or here
         # A probe is used up by asking, so nodes in good order are looked for first.
         whole = [p for p in fresh if p.breaker.closed]
         probe = next((p for p in fresh if not p.breaker.closed and p.breaker.admits()), None)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from micro.connection import Connection, expire_reply
-from micro.errors import NotFound, SocketClosed, Unavailable
+from micro.errors import NoResponders, NotFound, SocketClosed, Unavailable
 from micro.message import Message
 from micro.registry.record import EndpointRecord, Node, ServiceRecord
 from micro.route import Peer, Route
@@ -153,10 +153,42 @@ async def test_a_node_whose_cool_down_is_over_gets_one_probe(
 ) -> None:
     route.update((record("a", "b"),))
     first, second = route.peers
-    first.breaker.eject()
+    for _ in range(5):
+        first.breaker.failure()
     first.breaker._open_until = 1e-9
 
     assert [route.pick() for _ in range(3)] == [first, second, second]
+
+
+async def test_no_call_is_the_probe_of_a_node_that_is_gone(route: Route) -> None:
+    route.update((record("a", "b"),))
+    first, second = route.peers
+    first.breaker.eject()
+    first.breaker._open_until = 1e-9
+
+    assert {route.pick() for _ in range(3)} == {second}
+    assert route.pick(avoid={second: Unavailable()}) is second
+
+
+async def test_a_node_that_was_gone_is_back_when_a_ping_to_it_arrives(
+    route: Route, dialler: Dialler
+) -> None:
+    route.update((record("a", "b"),))
+    (peer, _) = route.peers
+    peer.breaker.eject()
+    await peer.look()
+    assert not dialler.opened  # it cools down
+    peer.breaker._open_until = 1e-9
+    await peer.look()
+    dialler.opened[0].closed(NoResponders("still nobody"))
+    await peer.look()
+    assert len(dialler.opened) == 1
+    peer.breaker._open_until = 1e-9
+    await peer.look()
+    assert not peer.breaker.closed
+    await peer.look()
+
+    assert peer.breaker.closed
 
 
 async def test_a_connection_is_dialled_once_for_all_who_ask(route: Route, dialler: Dialler) -> None:
