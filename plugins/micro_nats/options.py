@@ -58,7 +58,7 @@ class Settings:
     connect: Mapping[str, Any] = field(repr=False)
     inbox_prefix: str = "_INBOX"
     reconnect_wait: float = 0.1
-    reconnect_wait_max: float = 5.0
+    reconnect_wait_max: float = 3.0
 
     async def arguments(self, server: ServerAddress) -> dict[str, Any]:
         """The arguments for one try at one server; files of credentials are read afresh.
@@ -90,7 +90,7 @@ def read_settings(options: BackendOptions) -> Settings:
     servers = parse_addresses(options.addresses)
     driver = dict(options.driver)
     files = {name: driver.pop(name, None) for name in _TLS_FILES}
-    longest = _number("reconnect_wait_max", driver.pop("reconnect_wait_max", 5.0))
+    longest = _number("reconnect_wait_max", driver.pop("reconnect_wait_max", 3.0))
     first = _number("reconnect_time_wait", driver.pop("reconnect_time_wait", 0.1))
     connect = dict(_DEFAULTS)
     connect.update((name, _convert(name, value)) for name, value in driver.items())
