@@ -20,6 +20,8 @@ TASKS_ELSEWHERE: dict[str, str] = {}
 
 SLEEPS: dict[str, str] = {
     "micro/testing/leaks.py": "gives the network a moment to close, within a bound",
+    "tests/faults/clock.py": "lets faults last, and looks at what tells nobody, within a bound",
+    "tests/faults/programs/points.py": "has handlers that take their time",
     "tests/plugins/micro_nats/helpers.py": "looks at what tells nobody, within a bound",
     "tests/registry/test_memory.py": "has the event loop stand still, which is what is tested",
 }

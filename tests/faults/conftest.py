@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import subprocess
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -34,10 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # They measure time: one at a time on one worker, beside no other of their kind.
+    # They wait for each other, which does not count as their own time.
     for item in items:
         if "/faults/" in item.path.as_posix():
-            item.add_marker(pytest.mark.xdist_group("faults"))
+            marker = item.get_closest_marker("timeout")
+            seconds = marker.args[0] if marker else 60
+            item.add_marker(pytest.mark.timeout(seconds, func_only=True), append=False)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -65,6 +70,14 @@ def _about() -> str:
         f"Run of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: Python {platform.python_version()}, "
         f"{server}, {platform.system()}, {os.cpu_count()} processors."
     )
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """They measure time: one of them at a time, however many workers there are."""
+    with Path(tempfile.gettempdir(), "micro-faults.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from micro import Client, MicroError
 from micro.scope import Scope, open_scope
-from micro.settings import Settings
 from micro.service import open_client
+from micro.settings import Settings
+from tests.faults.clock import lasts, until
 
 __all__ = ["Call", "Load", "client_of", "p99", "run_load"]
 
@@ -45,7 +46,7 @@ class Load:
         kinds: Taken in turn: names of endpoints, or `event`.
         timeout: Seconds for each call.
         retries: Further tries of each call, `None` for the client's own.
-        seconds: How long a handler is to work.
+        seconds: How long a handler is to work, give or take a fifth.
     """
 
     def __init__(
@@ -97,19 +98,17 @@ class Load:
                 due += 1 / self.rate
                 self._numbers += 1
                 scope.start(self._one(self._numbers))
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            await lasts(max(0.0, due - time.monotonic()))
 
     async def stop(self) -> None:
         """End the load, and wait for all calls that are under way."""
         self._running = False
-        async with asyncio.timeout(self.timeout + 5):
-            while self._under_way:  # noqa: ASYNC110  bounded, and only at the end
-                await asyncio.sleep(0.01)
+        await until(lambda: not self._under_way, self.timeout + 5)
 
     async def _one(self, number: int) -> None:
         self._under_way += 1
         kind = self.kinds[number % len(self.kinds)]
-        job = {"number": number, "seconds": self.seconds}
+        job = {"number": number, "seconds": self.seconds * random.uniform(0.8, 1.2)}
         try:
             if kind == "event":
                 await self._publish(number, job)

@@ -80,7 +80,10 @@ def free_ports(count: int) -> list[int]:
 
 @asynccontextmanager
 async def run_cluster(
-    size: int = 3, *, routes: dict[tuple[int, int], int] | None = None, arguments: Sequence[str] = ()
+    size: int = 3,
+    *,
+    routes: dict[tuple[int, int], int] | None = None,
+    arguments: Sequence[str] = (),
 ) -> AsyncIterator[list[NatsServer]]:
     """Run servers that know each other.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from micro.scope import open_scope
 from micro.testing import Signal
+from tests.faults.clock import until
 
 ROOT = Path(__file__).parents[2]
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -137,9 +138,11 @@ class Journal:
 
     async def has(self, kind: str, number: int, timeout: float = 10.0) -> tuple[int, str, float]:
         """Wait for a line; files tell nobody of their news, so it is looked for."""
-        async with asyncio.timeout(timeout):
-            while True:
-                for entry in self.entries(kind):
-                    if entry[0] == number:
-                        return entry
-                await asyncio.sleep(0.005)
+        found: list[tuple[int, str, float]] = []
+
+        def look() -> bool:
+            found[:] = [entry for entry in self.entries(kind) if entry[0] == number]
+            return bool(found)
+
+        await until(look, timeout)
+        return found[0]

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from micro.scope import Scope, open_scope
+from tests.faults.clock import lasts
 
 __all__ = ["Proxy", "run_proxy"]
 
@@ -102,7 +103,7 @@ class Proxy:
 
     async def _forward(self, data: bytes, sink: asyncio.StreamWriter) -> None:
         if self.delay:
-            await asyncio.sleep(self.delay)
+            await lasts(self.delay)
         size = self.size or len(data)
         for start in range(0, len(data), size):
             sink.write(data[start : start + size])

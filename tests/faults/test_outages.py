@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import pytest
 
-from micro import MicroError
+from tests.faults.clock import lasts, succeeds
 from tests.faults.load import client_of, p99, run_load
 from tests.faults.network import connections, run_cluster, run_fleet
-
-
-async def until_served(client, within: float) -> float:
-    """Seconds until a call is answered again."""
-    started = time.monotonic()
-    async with asyncio.timeout(within):
-        while True:
-            try:
-                await client.call("points", "Points.Read", {"number": 0}, timeout=1.0)
-            except MicroError:
-                await asyncio.sleep(0.05)
-            else:
-                return time.monotonic() - started
 
 
 @pytest.mark.parametrize(
@@ -48,13 +34,13 @@ async def test_a_service_outlives_the_servers_absence(server, tmp_path, verdict,
         server.kill()
         await program.says("connection disconnected")
         cpu, memory, started = program.cpu(), program.memory(), time.monotonic()
-        await asyncio.sleep(seconds)
+        await lasts(seconds)
         share = (program.cpu() - cpu) / (time.monotonic() - started)
         grown = program.memory() - memory
         server.start()
         await server.wait()
         back = time.monotonic()
-        await until_served(client, 10.0)
+        await succeeds(lambda: client.call("points", "Points.Read", {"number": 0}, timeout=1.0))
         await client.publish("points.happened", {"number": 7})
         await fleet.journal.has("event", 7)
         served = time.monotonic() - back
@@ -95,12 +81,12 @@ async def test_each_node_of_a_cluster_may_be_lost(tmp_path, verdict) -> None:
         run_load(client, rate=200, kinds=("read",)) as load,
     ):
         for each in servers:
-            await asyncio.sleep(2.0)
+            await lasts(2.0)
             each.kill()
-            await asyncio.sleep(3.0)
+            await lasts(3.0)
             each.start()
             await each.wait()
-        await asyncio.sleep(1.0)
+        await lasts(1.0)
         await load.stop()
         traces = sum(program.said("Traceback") for program in fleet.programs.values())
 

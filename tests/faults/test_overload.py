@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import pytest
 
+from tests.faults.clock import lasts
 from tests.faults.load import client_of, p99, run_load
 from tests.faults.network import run_fleet
 
@@ -39,15 +39,15 @@ async def test_a_service_keeps_its_pace_under_four_times_its_capacity(
     ):
         program = fleet["n1"]
         async with run_load(client, rate=CAPACITY / 4, **options) as calm:
-            await asyncio.sleep(3.0)
+            await lasts(3.0)
         async with run_load(client, rate=CAPACITY * 4, **options) as storm:
-            await asyncio.sleep(seconds / 3)
+            await lasts(seconds / 3)
             memory = program.memory()
-            await asyncio.sleep(seconds * 2 / 3)
+            await lasts(seconds * 2 / 3)
             grown = program.memory() - memory
         ended = time.monotonic()
         async with run_load(client, rate=CAPACITY / 4, **options) as after:
-            await asyncio.sleep(2.0)
+            await lasts(2.0)
 
     accepted = [call for call in storm.calls if not call.error]
     refused = storm.failed
