@@ -16,7 +16,7 @@ from micro.codec import Codecs
 from micro.compression import Compression
 from micro.deadline import Deadline, ambient_deadline, enforce
 from micro.directory import Directory
-from micro.errors import DeadlineExceeded, MicroError
+from micro.errors import DeadlineExceeded, HandlerError, MicroError
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.plan import Plan, Plans
 from micro.proxy import make_proxy
@@ -275,19 +275,23 @@ class Client:
         """Wait until the broker has taken all that was published before."""
         await self.broker.flush()
 
-    def use(self, contract: type[P], *, service: str, prefix: str | None = None) -> P:
+    def use(self, contract: Callable[..., P], *, service: str, prefix: str | None = None) -> P:
         """A typed client: an object with the methods of a Protocol class, each one a call.
 
         Args:
             contract: A Protocol class; its coroutine methods are calls, its methods that return an
-                `AsyncIterator` are streams.
+                `AsyncIterator` are streams. (mypy refuses an abstract class where a `type` is
+                wanted, so it is declared as something to call.)
             service: The service's name.
             prefix: The first half of the endpoints' names; the class's own name when not given.
 
         Raises:
             HandlerError: a method's signature cannot be called.
         """
-        return make_proxy(self, contract, service=service, prefix=prefix or contract.__name__)
+        if not isinstance(contract, type):
+            raise HandlerError(f"{contract!r} is not a class")
+        made: P = make_proxy(self, contract, service=service, prefix=prefix or contract.__name__)
+        return made
 
     def _last(self, plan: Plan, wanted: Wanted) -> Next:
         async def last(request: Request) -> Response:

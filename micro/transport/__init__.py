@@ -1,5 +1,5 @@
 """Transports: sockets between a client and one node."""
 
-from micro.transport.contract import Listener, Receiver, Socket, Transport
+from micro.transport.contract import Accept, Listener, Receiver, Socket, Transport
 
-__all__ = ["Listener", "Receiver", "Socket", "Transport"]
+__all__ = ["Accept", "Listener", "Receiver", "Socket", "Transport"]
