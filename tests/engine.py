@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -29,6 +29,13 @@ class Balance(BaseModel):
 
 
 ANN = Award(user="ann", points=5)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Let the event loop turn until something is true, at most 5 s."""
+    async with asyncio.timeout(5):
+        while not true():  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0)
 
 
 class Gauge:
