@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
@@ -109,8 +109,8 @@ class Client:
         self,
         service: str,
         endpoint: str,
-        request: Any = ...,
-        response_type: type[R] = ...,
+        request: Any,
+        response_type: type[R],
         *,
         timeout: float | None = ...,
         headers: dict[str, str] | None = ...,
@@ -193,19 +193,47 @@ class Client:
                 raise
             return fallback(error)
 
+    @overload
+    def stream(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any,
+        response_type: type[R],
+        *,
+        timeout: float | None = ...,
+        headers: dict[str, str] | None = ...,
+        where: Where | None = ...,
+        content_type: str | None = ...,
+    ) -> AbstractAsyncContextManager[ClientStream[R]]: ...
+
+    @overload
+    def stream(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any = ...,
+        response_type: Any = ...,
+        *,
+        timeout: float | None = ...,
+        headers: dict[str, str] | None = ...,
+        where: Where | None = ...,
+        content_type: str | None = ...,
+    ) -> AbstractAsyncContextManager[ClientStream[Any]]: ...
+
     @asynccontextmanager
     async def stream(
         self,
         service: str,
         endpoint: str,
         request: Any = None,
-        response_type: type[R] = Any,  # type: ignore[assignment]  # Any is a form, not a class
+        response_type: Any = Any,
         *,
         timeout: float | None = None,
         headers: dict[str, str] | None = None,
         where: Where | None = None,
         content_type: str | None = None,
-    ) -> AsyncIterator[ClientStream[R]]:
+    ) -> AsyncIterator[ClientStream[Any]]:
         """Open a stream; leaving the block ends it at both ends.
 
         Args:
@@ -238,7 +266,7 @@ class Client:
                     opened.callback(connection.socket.close)
                 opened.callback(call.close)
                 encode = self._codecs.encoder_for(plan.content_type, Any)
-                stream = ClientStream[R](call, encode, plan.decode)
+                stream = ClientStream[Any](call, encode, plan.decode)
                 if isinstance(request.value, AsyncIterable):
                     scope.start(stream.send_all(request.value))
                 return Response(stream, {})

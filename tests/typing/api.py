@@ -1,0 +1,239 @@
+"""Typed uses of every public name: mypy checks them, nothing runs them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol, assert_type
+
+from pydantic import BaseModel
+
+import micro
+from micro import (
+    BadRequest,
+    Cancelled,
+    Client,
+    ClientStream,
+    Conflict,
+    Context,
+    Deadline,
+    DeadlineExceeded,
+    Forbidden,
+    InternalError,
+    MemoryBackend,
+    Message,
+    MethodNotAllowed,
+    MicroError,
+    Next,
+    NotFound,
+    PayloadTooLarge,
+    Request,
+    ResourceExhausted,
+    Response,
+    Service,
+    Settings,
+    Unauthorized,
+    Unavailable,
+    Where,
+    load_settings,
+    open_client,
+)
+
+
+class Award(BaseModel):
+    user: str
+    points: int
+
+
+class Balance(BaseModel):
+    user: str
+    points: int
+
+
+class Points(Protocol):
+    async def award(self, request: Award, *, timeout: float = ...) -> Balance: ...
+
+    def history(self, request: str) -> AsyncIterator[Balance]: ...
+
+    async def total(self, awards: AsyncIterator[Award]) -> Balance: ...
+
+
+async def layer(request: Request, next: Next) -> Response:
+    request.headers["zone"] = "a"
+    assert_type(request.deadline, Deadline | None)
+    response = await next(request)
+    assert_type(response.headers, dict[str, str])
+    return Response(response.value, {})
+
+
+service = Service(
+    "points",
+    version="1.0.0",
+    metadata={"zone": "a"},
+    id="one",
+    transport="nats",
+    broker=MemoryBackend(),
+    registry=MemoryBackend().registry,
+    middleware=[layer],
+    client_middleware=[layer],
+    subscriber_middleware=[layer],
+    publish_middleware=[layer],
+    settings={"client_retries": 1},
+)
+
+
+@service.handler
+async def award(request: Award) -> Balance:
+    return Balance(user=request.user, points=request.points)
+
+
+@service.handler("Points.History", idempotent=True, max_concurrency=10, metadata={"a": "b"})
+async def history(request: str, ctx: Context) -> AsyncIterator[Balance]:
+    assert_type(ctx.remaining(), float | None)
+    assert_type(ctx.deadline, Deadline | None)
+    assert_type(Context.current(), Context)
+    ctx.reply_headers["zone"] = ctx.headers["zone"] + ctx.peer + ctx.id + ctx.topic
+    yield Balance(user=request, points=1)
+
+
+@service.handler(idempotent=True)
+def plain(request: Award) -> Balance:
+    return Balance(user=request.user, points=request.points)
+
+
+@service.handler
+class Ledger:
+    async def close(self, request: Award) -> Balance:
+        return await award(request)
+
+
+@service.subscriber("orders.created")
+async def on_order(event: Award) -> None: ...
+
+
+@service.subscriber("orders.*", queue=None)
+def on_any(event: Award, ctx: Context) -> None: ...
+
+
+@service.on_start
+async def connect() -> None: ...
+
+
+@service.on_stop
+def disconnect() -> None: ...
+
+
+def nobody(error: MicroError) -> Balance:
+    return Balance(user=error.detail, points=0)
+
+
+async def decorators_keep_types() -> None:
+    request = Award(user="ann", points=5)
+    assert_type(await award(request), Balance)
+    assert_type(history("ann", Context("points", "Points.History", {})), AsyncIterator[Balance])
+    assert_type(plain(request), Balance)
+    assert_type(await Ledger().close(request), Balance)
+    assert_type(await on_order(request), None)
+    assert_type(await connect(), None)
+    assert_type(disconnect(), None)
+
+
+async def calls(client: Client) -> None:
+    request = Award(user="ann", points=5)
+    assert_type(await client.call("points", "Points.Award", request, Balance), Balance)
+    assert_type(await client.call("points", "Points.Names", None, list[str]), list[str])
+    balance = await client.call(
+        "points",
+        "Points.Award",
+        request,
+        Balance,
+        timeout=2.0,
+        headers={"zone": "a"},
+        where=Where(version="1.0.0", node="one", metadata={"zone": "a"}),
+        idempotent=True,
+        retries=3,
+        content_type="application/msgpack",
+        fallback=nobody,
+    )
+    assert_type(balance, Balance)
+    answer = await client.call("points", "Points.Award", request, timeout=None)
+    # Never would hide all that follows from the checker.
+    assert_type(answer, Any)
+
+
+async def streams(client: Client, awards: AsyncIterator[Award]) -> None:
+    async with client.stream("points", "Points.History", "ann", Balance, timeout=5) as answers:
+        assert_type(answers, ClientStream[Balance])
+        async for answer in answers:
+            assert_type(answer, Balance)
+    async with client.stream("points", "Points.Total", awards, Balance) as totals:
+        assert_type(await totals.receive(), Balance)
+    async with client.stream("points", "Points.Echo", None, Balance, where=Where()) as echo:
+        await echo.send(Award(user="ann", points=5))
+        echo.finish()
+    async with client.stream("points", "Points.Any") as anything:
+        assert_type(anything, ClientStream[Any])
+
+
+async def events(client: Client) -> None:
+    await client.publish("orders.created", Award(user="ann", points=5), headers={"zone": "a"})
+    await client.flush()
+    await service.publish("orders.created", Award(user="ann", points=5))
+    assert_type(service.client, Client)
+
+
+async def proxies(client: Client, awards: AsyncIterator[Award]) -> None:
+    points = client.use(Points, service="points")
+    assert_type(points, Points)
+    assert_type(await points.award(Award(user="ann", points=5), timeout=1.0), Balance)
+    assert_type(await points.total(awards), Balance)
+    async for entry in points.history("ann"):
+        assert_type(entry, Balance)
+    client.use(Points, service="points", prefix="Ledger")
+
+
+async def lives() -> None:
+    async with service.running() as client:
+        assert_type(client, Client)
+    async with service.running(MemoryBackend(max_payload=1024), spread=0.1) as client:
+        assert_type(client, Client)
+    settings = load_settings(["--client_retries=1"], {"MICRO_TRANSPORT": "memory"})
+    assert_type(settings, Settings)
+    async with open_client(Settings(transport="memory"), name="tool") as client:
+        assert_type(client, Client)
+    service.run(["--transport=memory"])
+
+
+def values(deadline: Deadline) -> None:
+    assert_type(Deadline.after(5), Deadline)
+    assert_type(deadline.remaining(), float)
+    assert_type(deadline.tighter(None), Deadline)
+    message = Message({"zone": "a"}, b"body")
+    assert_type(message.headers, dict[str, str])
+    assert_type(message.body, bytes)
+
+
+def errors(error: MicroError) -> tuple[type[MicroError], ...]:
+    assert_type(error.code, int)
+    assert_type(error.detail, str)
+    assert_type(error.id, str)
+    assert_type(error.status, str)
+    assert_type(error.retry_after, float | None)
+    assert_type(error.refused, bool)
+    MicroError("no", code=418, id="kettle", retry_after=1.0, refused=True)
+    return (
+        BadRequest,
+        Cancelled,
+        Conflict,
+        DeadlineExceeded,
+        Forbidden,
+        InternalError,
+        MethodNotAllowed,
+        NotFound,
+        PayloadTooLarge,
+        ResourceExhausted,
+        Unauthorized,
+        Unavailable,
+    )
+
+
+assert_type(micro.__all__, list[str])
