@@ -67,7 +67,6 @@ def make_service() -> Service:
 
 async def report(client: Client) -> None:
     """Use the service as if it were an object."""
-    # mypy has no type for "a Protocol class"; other checkers need no comment here.
     points = client.use(Points, service="points")
     ann = Customer(name="ann")
     print(f"ann has {await points.balance(ann, timeout=0.5)} points")

@@ -138,7 +138,7 @@ async def test_a_mistake_of_the_program_is_logged_and_opaque(
     async with running(service) as client:
         with pytest.raises(InternalError, match="the handler failed"):
             await client.call("points", "Points.Fail")
-    assert caplog.records[-1].exc_info
+    assert any(record.exc_info for record in caplog.records)
 
 
 async def test_an_invalid_name_in_a_handler_is_not_the_callers_fault(service: Service) -> None:
@@ -173,7 +173,7 @@ async def test_a_response_that_cannot_be_written_is_the_handlers_fault(
     async with running(service) as client:
         with pytest.raises(InternalError, match="the handler failed"):
             await client.call("points", "Points.Fail")
-    assert caplog.records[-1].exc_info
+    assert any(record.exc_info for record in caplog.records)
 
 
 async def test_a_response_that_is_too_large_is_told(service: Service) -> None:
