@@ -115,6 +115,9 @@ class Caller:
     ) -> None:
         """Return when another attempt may be made, after a pause; raise `error` when not."""
         attempts.count += 1
+        if peer is None and attempts.failed:
+            # That no node is left says less than why the last one failed.
+            raise next(reversed(attempts.failed.values())) from error
         idempotent = wanted.idempotent
         if idempotent is None:
             idempotent = plan.endpoint in route.idempotent

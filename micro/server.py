@@ -28,26 +28,22 @@ from micro.errors import (
     UsageError,
 )
 from micro.gate import Gate
+from micro.lag import Lag
 from micro.message import Message
 from micro.middleware import Request, Response, fold
 from micro.protocol import (
     CONTENT_TYPE,
-    CREDIT,
     ENDPOINT,
-    ID,
     METHOD,
-    SIGNAL,
     STREAM,
     application_headers,
-    credit_from,
     deadline_from,
     reply_headers,
 )
 from micro.scope import open_scope
 from micro.server_options import ServerCounters, ServerOptions
-from micro.server_stream import run_stream
+from micro.server_stream import open_flows, run_stream
 from micro.session import Session
-from micro.stream import WINDOW, Inflow, Outflow
 from micro.threads import Threads
 from micro.timers import Timers
 from micro.transport.contract import Receiver, Socket
@@ -55,7 +51,7 @@ from micro.transport.contract import Receiver, Socket
 __all__ = ["Server", "ServerCounters", "ServerOptions"]
 
 _log = logging.getLogger("micro.server")
-_FOREIGN_WINDOW = 1024
+_LAST_WORD = 0.1
 _MOST_CODERS = 16
 _JSON = "application/json"
 
@@ -90,6 +86,8 @@ class Server:
         self._threads = Threads(self.options.threads, f"{self.name}-handler")
         self._stack.callback(self._threads.close)
         self._stack.callback(self._timers.close)
+        self._lag = Lag()
+        self._scope.start(self._lag.beat(), name="micro.server.lag")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -141,8 +139,21 @@ class Server:
                 if call.task is None:
                     self._refuse(call.session, call.headers, self._stopping())
                 call.cancel()
+            await self._answer_for(stuck)
             return sorted({call.mounted.endpoint.name for call in stuck if call.task is not None})
         return await self._threads.settle(max(0.0, end - time.monotonic()))
+
+    async def _answer_for(self, stuck: Iterable[Call]) -> None:
+        """Answer for handlers that ignore their cancellation.
+
+        Without an answer their clients would take the goodbye that follows as word that the calls
+        did not run, and make them elsewhere.
+        """
+        running = {call.task: call for call in stuck if call.task is not None}
+        if running:
+            _, deaf = await asyncio.wait(running, timeout=_LAST_WORD)
+            for task in deaf:
+                self._fail(running[task], Unavailable("the service stopped first", id=self.name))
 
     @property
     def in_flight(self) -> int:
@@ -161,12 +172,16 @@ class Server:
             self._refuse(session, headers, self._objection(name, mounted))
             return
         deadline = deadline_from(headers)
-        if deadline is None and STREAM not in headers:
-            deadline = Deadline.after(self.options.timeout)
+        if deadline is None:
+            if STREAM not in headers:
+                deadline = Deadline.after(self.options.timeout)
+        elif (lag := self._lag.seconds()) and deadline.remaining() <= lag:
+            self._refuse_late(session, headers)
+            return
         call = Call(session, mounted, headers, body, deadline)
         session.calls[call.id] = call
         if STREAM in headers:
-            self._open_flows(call)
+            open_flows(call)
         if mounted.gate is None:
             self._enter(call)
         else:
@@ -212,9 +227,7 @@ class Server:
         deadline = call.deadline
         if deadline is not None:
             if deadline.remaining() <= 0:
-                self.counters.expired += 1
-                late = DeadlineExceeded("the request waited too long", id=self.name, refused=True)
-                call.session.refuse(call.headers, late)
+                self._refuse_late(call.session, call.headers)
                 self._finished(call)
                 return
             call.slot = self._timers.add(deadline.at, call)
@@ -317,22 +330,6 @@ class Server:
                 mounted.coders[kind] = coders
         return coders
 
-    def _open_flows(self, call: Call) -> None:
-        headers = call.headers
-        if CREDIT not in headers:
-            call.inflow = Inflow(None, limit=_FOREIGN_WINDOW)
-            call.outflow = Outflow(None)
-            return
-        call.outflow = Outflow(credit_from(headers))
-
-        def grant(items: int) -> None:
-            frame = {ID: headers[ID], SIGNAL: "credit", CREDIT: str(items)}
-            call.session.send(Message(frame, b""))
-
-        call.inflow = Inflow(grant)
-        if call.mounted.endpoint.kind.streams_requests:
-            grant(WINDOW)
-
     def _objection(self, name: str, mounted: Mounted | None) -> MicroError:
         if mounted is None:
             return NotFound(f"{self.name} has no endpoint {name!r}", id=self.name, refused=True)
@@ -347,6 +344,11 @@ class Server:
     def _refuse(self, session: Session, headers: dict[str, str], error: MicroError) -> None:
         self.counters.refused += 1
         session.refuse(headers, error)
+
+    def _refuse_late(self, session: Session, headers: dict[str, str]) -> None:
+        self.counters.expired += 1
+        late = DeadlineExceeded("the request waited too long", id=self.name, refused=True)
+        session.refuse(headers, late)
 
     def _fail(self, call: Call, error: MicroError) -> None:
         self.counters.failed += 1

@@ -15,17 +15,40 @@ from micro.protocol import (
     CONTENT_TYPE,
     CREDIT,
     EOS,
+    ID,
+    SIGNAL,
     application_headers,
+    credit_from,
     error_headers,
     stream_reply_headers,
 )
+from micro.stream import WINDOW, Inflow, Outflow
 
-__all__ = ["run_stream"]
+__all__ = ["open_flows", "run_stream"]
 
 _BREATH = 64
+_FOREIGN_WINDOW = 1024
 _JSON = "application/json"
 
 Invoke = Callable[[Call, Any], Awaitable[Response]]
+
+
+def open_flows(call: Call) -> None:
+    """Give a call that streams its two directions, before its first frame is handed on."""
+    headers = call.headers
+    if CREDIT not in headers:
+        call.inflow = Inflow(None, limit=_FOREIGN_WINDOW)
+        call.outflow = Outflow(None)
+        return
+    call.outflow = Outflow(credit_from(headers))
+
+    def grant(items: int) -> None:
+        frame = {ID: headers[ID], SIGNAL: "credit", CREDIT: str(items)}
+        call.session.send(Message(frame, b""))
+
+    call.inflow = Inflow(grant)
+    if call.mounted.endpoint.kind.streams_requests:
+        grant(WINDOW)
 
 
 async def run_stream(call: Call, invoke: Invoke, decode: Decoder, encode: Encoder) -> None:

@@ -579,6 +579,25 @@ async def test_a_budget_keeps_retries_from_drowning_a_service() -> None:
     assert cluster.calls.total() == 110
 
 
+async def test_when_the_last_node_leaves_its_own_word_is_the_error() -> None:
+    service = Service("points")
+    turns = asyncio.Event()
+
+    @service.handler
+    async def go() -> None:
+        turns.set()
+        raise Unavailable("not here")
+
+    async with running(service) as client:
+        route = await client._directory.find("points", None)
+        calling = asyncio.ensure_future(client.call("points", "Points.Go", idempotent=True))
+        await turns.wait()
+        route.update(())
+
+        with pytest.raises(Unavailable, match="not here"):
+            await calling
+
+
 async def test_a_stop_under_load_loses_no_call() -> None:
     cluster = Cluster(3)
     async with cluster as client:

@@ -38,6 +38,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "micro.connection",
         "micro.directory",
         "micro.gate",
+        "micro.lag",
         "micro.middleware",
         "micro.pieces",
         "micro.plan",

@@ -1,0 +1,88 @@
+"""Requests that waited, unread, while the process stood still."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from micro import DeadlineExceeded, Service
+from micro.lag import Lag
+from tests.engine import ANN, Award, Balance, raw, running
+
+MS = 1_000_000
+
+
+class Frozen(Lag):
+    """Says that the process stood still for two seconds until now."""
+
+    def seconds(self) -> float:
+        return 2.0
+
+
+@pytest.fixture
+def service() -> Service:
+    service = Service("points")
+
+    @service.handler
+    async def award(request: Award) -> Balance:
+        return Balance(user=request.user, points=request.points)
+
+    return service
+
+
+@pytest.fixture
+def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("micro.server.Lag", Frozen)
+
+
+def test_a_loop_that_turns_has_no_lag() -> None:
+    assert Lag().seconds() == 0.0
+
+
+def test_a_beat_that_is_overdue_is_a_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    lag = Lag()
+    later = time.monotonic() + 3.0
+    monkeypatch.setattr("micro.lag.time.monotonic", lambda: later)
+
+    assert lag.seconds() == pytest.approx(2.5, abs=0.1)
+
+
+async def test_a_lag_is_kept_until_the_next_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    lag = Lag()
+    monkeypatch.setattr("micro.lag._BEAT", 0.05)
+    beating = asyncio.ensure_future(lag.beat())
+    await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    waited = loop.create_future()
+    loop.call_later(0.06, waited.set_result, None)
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        pass
+    await waited
+    found = lag.seconds()
+    beating.cancel()
+
+    assert found > 0.05
+
+
+@pytest.mark.usefixtures("frozen")
+async def test_what_expired_unread_is_refused_and_the_rest_is_run(service: Service) -> None:
+    async with running(service) as client, raw(client) as peer:
+        peer.request("Points.Award", b'{"user":"ann","points":5}', id="1", Timeout=str(900 * MS))
+        peer.request("Points.Award", b'{"user":"ann","points":5}', id="2", Timeout=str(9000 * MS))
+        late, fresh = await peer.reply("1"), await peer.reply("2")
+
+    assert "Micro-Refused" in late.headers
+    assert "408" in late.headers["Micro-Error"]
+    assert b"ann" in fresh.body
+
+
+@pytest.mark.usefixtures("frozen")
+async def test_its_caller_learns_that_it_did_not_run(service: Service) -> None:
+    async with running(service) as client:
+        with pytest.raises(DeadlineExceeded) as raised:
+            await client.call("points", "Points.Award", ANN, Balance, timeout=0.2, retries=0)
+
+    assert raised.value.refused
