@@ -15,7 +15,7 @@ from micro.service import open_client
 from micro.settings import Settings
 from tests.faults.clock import lasts, until
 
-__all__ = ["Call", "Load", "client_of", "p99", "run_load"]
+__all__ = ["Call", "Load", "client_of", "run_load", "within"]
 
 
 @dataclass(slots=True)
@@ -144,10 +144,10 @@ class Load:
         self.calls.append(call)
 
 
-def p99(calls: Sequence[Call]) -> float:
-    """The seconds within which 99 of 100 calls ended."""
+def within(calls: Sequence[Call], share: float = 0.99) -> float:
+    """The seconds within which such a share of the calls ended."""
     times = sorted(call.seconds for call in calls)
-    return times[max(0, int(len(times) * 0.99) - 1)] if times else 0.0
+    return times[max(0, int(len(times) * share) - 1)] if times else 0.0
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.faults.clock import lasts, succeeds
-from tests.faults.load import client_of, p99, run_load
+from tests.faults.load import client_of, run_load, within
 from tests.faults.network import connections, run_cluster, run_fleet
 
 
@@ -93,8 +93,8 @@ async def test_each_node_of_a_cluster_may_be_lost(tmp_path, verdict) -> None:
     done = len(load.calls) - len(load.failed)
     row.measured = (
         f"{done} of {len(load.calls)} calls succeeded ({done / len(load.calls):.3%}), "
-        f"p99 {p99(load.calls):.3f} s"
+        f"p99 {within(load.calls):.3f} s"
     )
     assert done / len(load.calls) >= 0.999, load.errors
-    assert p99(load.calls) < 2.0
+    assert within(load.calls) < 2.0
     assert not traces
