@@ -1,0 +1,191 @@
+"""Running services as a program, inside this one and over memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from micro import MemoryBackend, NotFound, Service, Settings
+from micro.backend import ConnectionEvent, ConnectionState
+from micro.errors import ConfigError, ConnectionLost, HandlerError, MicroError, Unavailable
+from micro.runner import (
+    EXIT_CUT_OFF,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    _log_event,
+    run_async,
+    run_main,
+    run_services,
+)
+from tests.engine import Gauge, until
+
+SETTINGS = Settings(transport="memory", broker="memory", registry="memory", stall_threshold=0)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    root, ours = logging.getLogger(), logging.getLogger("micro")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+
+
+def stopping(service: Service, lines: list[str]) -> None:
+    """Note when a service starts and stops."""
+
+    @service.on_start
+    def started() -> None:
+        lines.append(f"+{service.name}")
+
+    @service.on_stop
+    def stopped() -> None:
+        lines.append(f"-{service.name}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_services_run_together_until_a_signal_comes(number: signal.Signals) -> None:
+    points, orders, lines = Service("points"), Service("orders"), list[str]()
+    for service in (points, orders):
+        stopping(service, lines)
+
+    @points.handler
+    async def award() -> int:
+        return 1
+
+    running = asyncio.ensure_future(run_services([points, orders], SETTINGS))
+    await _ready(orders)
+    answer = await orders.client.call("points", "Points.Award", None, int)
+    signal.raise_signal(number)
+
+    assert await running == 0
+    assert answer == 1
+    assert lines == ["+points", "+orders", "-orders", "-points"]
+
+
+async def test_a_service_that_cannot_start_takes_the_others_down_in_good_order() -> None:
+    points, orders, lines = Service("points"), Service("orders"), list[str]()
+    stopping(points, lines)
+
+    @orders.on_start
+    def fail() -> None:
+        raise LookupError("no database")
+
+    with pytest.raises(LookupError, match="no database"):
+        await run_services([points, orders], SETTINGS)
+
+    assert lines == ["+points", "-points"]
+
+
+async def test_what_has_to_be_cut_off_is_told_by_the_code(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = Service("points", settings={"shutdown_timeout": 0.02})
+    gauge = Gauge()
+
+    @service.handler
+    async def wait() -> None:
+        await gauge.wait()
+
+    running = asyncio.ensure_future(run_services([service], SETTINGS))
+    await _ready(service)
+    call = asyncio.ensure_future(service.client.call("points", "Points.Wait"))
+    await gauge.until(started=1)
+    signal.raise_signal(signal.SIGTERM)
+
+    assert await running == EXIT_CUT_OFF
+    with pytest.raises(MicroError):
+        await call
+    assert "Points.Wait was still running" in caplog.text
+
+
+async def test_parts_given_as_objects_serve_their_service_only() -> None:
+    network = MemoryBackend()
+    apart = Service("apart", transport=network, broker=network, registry=network)
+    points = Service("points")
+    running = asyncio.ensure_future(run_services([apart, points], SETTINGS))
+    await _ready(points)
+    with pytest.raises(NotFound):
+        await points.client.call("apart", "Apart.Any")
+    records = await network.registry.list_services()
+    signal.raise_signal(signal.SIGTERM)
+
+    assert await running == 0
+    assert [record.name for record in records] == ["apart"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("a bad setting"), EXIT_USAGE),
+        (HandlerError("a bad handler"), EXIT_USAGE),
+        (ConnectionLost("no server at a:1"), EXIT_UNREACHABLE),
+        (Unavailable("something else"), EXIT_CUT_OFF),
+    ],
+)
+def test_an_error_that_a_user_can_mend_is_one_line_and_a_code(
+    error: MicroError, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = Service("points", settings={"transport": "memory"})
+
+    @service.on_start
+    def fail() -> None:
+        raise error
+
+    flags = ["--broker=memory", "--registry=memory", "--log_level=critical"]
+    with pytest.raises(SystemExit) as caught:
+        run_main([service], flags)
+
+    assert caught.value.code == code
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {error.detail}"
+
+
+def test_a_setting_that_cannot_be_used_is_told_before_anything_starts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        Service("points").run(["--client_retries=many"])
+
+    assert caught.value.code == EXIT_USAGE
+    assert "many" in capsys.readouterr().err
+
+
+def test_a_coroutine_runs_on_a_loop_of_its_own() -> None:
+    async def work() -> int:
+        return 7
+
+    assert run_async(work()) == 7
+
+
+@pytest.mark.parametrize(
+    ("state", "level"),
+    [
+        (ConnectionState.CONNECTED, logging.INFO),
+        (ConnectionState.DISCONNECTED, logging.WARNING),
+        (ConnectionState.RECONNECTED, logging.INFO),
+        (ConnectionState.DENIED, logging.WARNING),
+    ],
+)
+def test_what_happens_to_the_connection_is_logged(
+    state: ConnectionState, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "micro.service"):
+        _log_event(ConnectionEvent(state=state, detail="why"))
+
+    (record,) = caplog.records
+    assert (record.levelno, record.getMessage()) == (level, f"connection {state.value}: why")
+
+
+async def _ready(service: Service) -> None:
+    """Wait until a service has registered."""
+    await until(lambda: service._client is not None)
+    registry = service.client.registry
+    async with registry.watch(service.name) as changes:
+        async for records in changes:
+            if records:
+                return
