@@ -60,3 +60,43 @@ def test_the_first_service_of_the_readme_runs(tmp_path: Path) -> None:
         [sys.executable, program], capture_output=True, text=True, timeout=30, check=True
     ).stdout
     assert "Hello, ann!" in out
+
+
+def test_the_parts_in_the_readme_are_typed(tmp_path: Path) -> None:
+    hello, parts = BLOCK.findall((ROOT / "README.md").read_text())
+    program = tmp_path / "parts.py"
+    indented = "\n".join(f"    {line}" for line in parts.splitlines())
+    program.write_text(f"{hello}\n{PRELUDE}\n\nasync def example() -> None:\n{indented}\n")
+
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+
+
+PRELUDE = """
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+
+class Award(BaseModel):
+    user: str
+    points: int
+
+
+class Balance(Award): ...
+
+
+class HistoryQuery(BaseModel):
+    user: str
+
+
+class Entry(Award): ...
+
+
+class OrderCreated:
+    def __init__(self, *fields: object) -> None: ...
+
+
+class Points(Protocol):
+    async def award(self, request: Award) -> Balance: ...
+"""
