@@ -94,8 +94,10 @@ class Dialer:
             if client is not None:
                 return client
             failed("; ".join(f"{url}: {reason}" for url, reason in failures.items()))
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
-            wait = min(wait * 2, self._settings.reconnect_wait_max)
+            # A cut connection is back at the first try. Where that fails the server is away, and all
+            # who lost it try at different times, or it would be flooded as soon as it is back.
+            wait = min(wait * 5, self._settings.reconnect_wait_max)
+            await asyncio.sleep(random.uniform(0, wait))
 
     async def discard(self) -> None:
         """Close what is left of the newest connection."""
