@@ -136,7 +136,7 @@ class Load:
                 timeout=self.timeout,
                 retries=self.retries,
             )
-            call.node = answer["node"]
+            call.node = answer["node"] if isinstance(answer, dict) and "node" in answer else ""
         except MicroError as error:
             call.error, call.code = type(error).__name__, error.code
             call.refused, call.detail = error.refused, error.detail

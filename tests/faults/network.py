@@ -82,6 +82,7 @@ def free_ports(count: int) -> list[int]:
 async def run_cluster(
     size: int = 3,
     *,
+    ports: Sequence[int] = (),
     routes: dict[tuple[int, int], int] | None = None,
     arguments: Sequence[str] = (),
 ) -> AsyncIterator[list[NatsServer]]:
@@ -89,11 +90,12 @@ async def run_cluster(
 
     Args:
         size: How many.
+        ports: Where they find each other; free ones when not given.
         routes: Ports through which one server, by number, reaches another, where it is not the
             other's own.
         arguments: More of nats-server's own.
     """
-    ports = free_ports(size)
+    ports = ports or free_ports(size)
     servers = []
     for number, port in enumerate(ports):
         others = [

@@ -25,6 +25,7 @@ class Proxy:
     Attributes:
         delay: Seconds that each piece waits, each way.
         size: The most bytes that are forwarded at once; 0 for no bound.
+        refusing: While set, new connections are closed as soon as they come.
         silent: While set, whatever arrives from either side is swallowed: a black hole.
         deaf: While set, only what the server says is swallowed: a half-open connection.
         change: Applied to what the server says.
@@ -58,8 +59,8 @@ class Proxy:
         for writer in tuple(self._open):
             writer.transport.abort()
 
-    async def start(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port)
+    async def start(self, host: str, port: int) -> None:
+        self._server = await asyncio.start_server(self._accept, host, port, backlog=4096)
 
     async def close(self) -> None:
         self._server.close()
@@ -114,12 +115,14 @@ class Proxy:
 
 
 @asynccontextmanager
-async def run_proxy(address: str, port: int = 0) -> AsyncIterator[Proxy]:
+async def run_proxy(
+    address: str, *, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[Proxy]:
     """Run a proxy before a server until the block ends."""
     parts = urlsplit(address)
     async with open_scope() as scope:
         proxy = Proxy(parts.hostname or "", parts.port or 0, scope)
-        await proxy.start(port)
+        await proxy.start(host, port)
         try:
             yield proxy
         finally:
