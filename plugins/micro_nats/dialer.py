@@ -94,8 +94,8 @@ class Dialer:
             if client is not None:
                 return client
             failed("; ".join(f"{url}: {reason}" for url, reason in failures.items()))
-            # A cut connection is back at the first try. Where that fails the server is away, and all
-            # who lost it try at different times, or it would be flooded as soon as it is back.
+            # A cut connection is back at the first try. Where that fails the server is away: those
+            # who lost it try at different times, or they would flood it as soon as it is back.
             wait = min(wait * 5, self._settings.reconnect_wait_max)
             await asyncio.sleep(random.uniform(0, wait))
 
