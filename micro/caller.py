@@ -86,7 +86,10 @@ class Caller:
                 outgoing = (plan.native if peer.native else plan.foreign).copy()
                 if headers:
                     outgoing = {**headers, **outgoing}
-                reply = await connection.call(outgoing, body, deadline)
+                limit = deadline
+                if deadline is not None and not peer.native:
+                    limit = self._share(plan, route, wanted, attempts, deadline)
+                reply = await connection.call(outgoing, body, limit)
                 error = error_from(reply.headers) if ERROR in reply.headers else None
                 if peer.breaker.failures or not peer.breaker.closed:
                     peer.breaker.success()
@@ -102,6 +105,28 @@ class Caller:
                 raise
             attempts = attempts or _Attempts()
             await self._before_retry(route, plan, wanted, deadline, attempts, peer, error)
+
+    def _share(
+        self,
+        plan: Plan,
+        route: Route,
+        wanted: Wanted,
+        attempts: _Attempts | None,
+        deadline: Deadline,
+    ) -> Deadline:
+        """The part of the time that one attempt at a go-micro node may take.
+
+        A go-micro server whose handler panics never answers (go-micro `server/rpc_server.go`).
+        Where another attempt is allowed, each gets an equal share of what is left, so that one
+        such node does not cost the whole call.
+        """
+        idempotent = wanted.idempotent
+        if idempotent is None:
+            idempotent = plan.endpoint in route.idempotent
+        left = wanted.retries - (attempts.count if attempts else 0)
+        if not idempotent or left <= 0:
+            return deadline
+        return Deadline.after(deadline.remaining() / (left + 1))
 
     async def _before_retry(
         self,
