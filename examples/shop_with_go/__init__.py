@@ -1,0 +1,1 @@
+"""The shop with one of its services in Go, and then the other one."""
