@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from micro.compression import ACCEPT_ENCODING, CONTENT_ENCODING, Compression, expand
 from micro.deadline import Deadline, enforce
@@ -51,8 +51,7 @@ _NOT_YET = 1 << 62
 _Reply = asyncio.Future[Message]
 
 
-@dataclass(slots=True)
-class _Pending:
+class _Pending(NamedTuple):
     reply: _Reply
     parcel: int
     slot: set[_Reply] | None
@@ -145,7 +144,7 @@ class Connection(Receiver):
         try:
             if len(body) > SMALL and self.native and len(body) > self.socket.largest:
                 self._pending[id] = pending = _Pending(reply, _NOT_YET, slot)
-                await self._call_in_pieces(pending, Message(headers, body))
+                await self._call_in_pieces(id, pending, Message(headers, body))
             else:
                 message = Message(headers, body)
                 try:
@@ -238,10 +237,11 @@ class Connection(Receiver):
             if pending is None:
                 self._other(message)
                 continue
-            if pending.slot is not None:
-                pending.slot.discard(pending.reply)
-            if not pending.reply.done():
-                pending.reply.set_result(message)
+            reply, _, slot = pending
+            if slot is not None:
+                slot.discard(reply)
+            if not reply.done():
+                reply.set_result(message)
 
     def closed(self, error: TransportError) -> None:
         """End every call and stream at once, each with what the end means for it."""
@@ -297,14 +297,15 @@ class Connection(Receiver):
         async with enforce(deadline, "sending the request"):
             return await self._send_when_room(message)
 
-    async def _call_in_pieces(self, pending: _Pending, message: Message) -> None:
+    async def _call_in_pieces(self, id: str, pending: _Pending, message: Message) -> None:
         """Send a large request; a reply that comes early, a refusal, ends the sending."""
-        id = message.headers[ID]
         pieces = self._in_pieces()
         gone = Cancelled("nobody waits for the answer any more")
         pending.reply.add_done_callback(lambda _: pieces.stop(id, gone))
         try:
-            pending.parcel = await pieces.send(message)
+            parcel = await pieces.send(message)
+            if id in self._pending:
+                self._pending[id] = pending._replace(parcel=parcel)
         except MicroError:
             if not pending.reply.done():
                 raise
