@@ -18,7 +18,7 @@ class Grpc(Peer):
     name = "grpc.aio"
 
     @asynccontextmanager
-    async def serve(self, address: str) -> AsyncIterator[str]:
+    async def serve(self, address: str) -> AsyncIterator[str]:  # noqa: ARG002
         server = grpc.aio.server()
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(_SERVICE, _handlers()),)

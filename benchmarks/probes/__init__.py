@@ -1,0 +1,1 @@
+"""Programs that measure what only this framework has; each prints one JSON line."""
