@@ -10,7 +10,7 @@ from micro.codec.contract import Decoder, Encoder
 from micro.deadline import Deadline
 from micro.endpoint import Endpoint
 from micro.errors import CodecError, MicroError
-from micro.gate import Gate
+from micro.gate import OVERHEAD, Gate
 from micro.middleware import Next
 from micro.protocol import ID, STREAM
 from micro.stream import Inflow, Outflow
@@ -18,7 +18,7 @@ from micro.stream import Inflow, Outflow
 if TYPE_CHECKING:
     from micro.session import Session
 
-__all__ = ["Call", "Mounted", "write_response"]
+__all__ = ["Call", "Mounted", "weight_of", "write_response"]
 
 
 class Mounted:
@@ -98,6 +98,11 @@ class Call:
         """No more can be sent, because of `error`."""
         if self.outflow is not None:
             self.outflow.fail(error)
+
+
+def weight_of(call: Call) -> int:
+    """The bytes that a call holds while it waits."""
+    return OVERHEAD + len(call.body)
 
 
 def write_response(encode: Encoder, response: Any) -> bytes:

@@ -6,9 +6,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-__all__ = ["Gate"]
+__all__ = ["HEAVIEST", "OVERHEAD", "Gate"]
 
 T = TypeVar("T")
+
+HEAVIEST = 32 << 20
+"""Bytes that may wait at one gate, give or take the last item: a bound beside their number."""
+
+
+OVERHEAD = 512
+"""Bytes, about, that a message takes beside its body."""
 
 
 class Gate(Generic[T]):
@@ -18,15 +25,29 @@ class Gate(Generic[T]):
         limit: How many may be inside.
         queue: How many may wait.
         start: Called with an item that waited when its turn has come.
+        weigh: The bytes that an item holds while it waits.
     """
 
-    __slots__ = ("_limit", "_queue", "_start", "_starting", "_waiting", "inside")
+    __slots__ = (
+        "_limit",
+        "_queue",
+        "_start",
+        "_starting",
+        "_waiting",
+        "_weigh",
+        "_weight",
+        "inside",
+    )
 
-    def __init__(self, limit: int, queue: int, start: Callable[[T], None]) -> None:
+    def __init__(
+        self, limit: int, queue: int, start: Callable[[T], None], weigh: Callable[[T], int]
+    ) -> None:
         self.inside = 0
         self._limit = limit
         self._queue = queue
         self._start = start
+        self._weigh = weigh
+        self._weight = 0
         self._starting = False
         self._waiting: deque[T] = deque()
 
@@ -40,8 +61,9 @@ class Gate(Generic[T]):
         if self.inside < self._limit and not self._waiting:
             self.inside += 1
             return True
-        if len(self._waiting) >= self._queue:
+        if len(self._waiting) >= self._queue or self._weight > HEAVIEST:
             return None
+        self._weight += self._weigh(item)
         self._waiting.append(item)
         return False
 
@@ -58,7 +80,9 @@ class Gate(Generic[T]):
         try:
             while self._waiting and self.inside < self._limit:
                 self.inside += 1
-                self._start(self._waiting.popleft())
+                item = self._waiting.popleft()
+                self._weight -= self._weigh(item)
+                self._start(item)
         finally:
             self._starting = False
 
@@ -68,4 +92,5 @@ class Gate(Generic[T]):
             self._waiting.remove(item)
         except ValueError:
             return False
+        self._weight -= self._weigh(item)
         return True

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
-from micro.call import Call, Mounted, write_response
+from micro.call import Call, Mounted, weight_of, write_response
 from micro.codec import Codecs
 from micro.codec.contract import Decoder, Encoder
 from micro.compression import LEAST
@@ -75,7 +75,8 @@ class Server:
         self._codecs = codecs
         self._mounted: dict[str, Mounted] = {}
         self._sessions: set[Session] = set()
-        self._gate = Gate[Call](self.options.max_concurrency, self.options.max_queue, self._launch)
+        most, queue = self.options.max_concurrency, self.options.max_queue
+        self._gate = Gate[Call](most, queue, self._launch, weight_of)
         self._draining = False
         self._idle = asyncio.Event()
         self._stack = AsyncExitStack()
@@ -104,7 +105,8 @@ class Server:
             if endpoint.name in self._mounted:
                 raise HandlerError(f"two endpoints are named {endpoint.name!r}")
             most = endpoint.max_concurrency
-            gate = Gate[Call](most, self.options.max_queue, self._enter) if most else None
+            queue = self.options.max_queue
+            gate = Gate[Call](most, queue, self._enter, weight_of) if most else None
             mounted = Mounted(endpoint, None, gate)
             if self.options.middleware:
                 mounted.chain = fold(self.options.middleware, self._innermost(endpoint))

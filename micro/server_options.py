@@ -16,7 +16,8 @@ class ServerOptions:
 
     Attributes:
         max_concurrency: How many calls may run at once.
-        max_queue: How many more may wait; the next is refused at once with 429.
+        max_queue: How many more may wait, as long as they hold no more than 32 MiB; the next is
+            refused at once with 429.
         threads: How many plain `def` handlers may run at once.
         timeout: Seconds that a call may run whose client set no limit; streams have none.
         middleware: Layers round every handler, the first outermost.

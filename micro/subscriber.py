@@ -15,7 +15,7 @@ from micro.codec import Codecs
 from micro.context import Context, ambient_context
 from micro.endpoint import SubscriberSpec
 from micro.errors import MicroError
-from micro.gate import Gate
+from micro.gate import OVERHEAD, Gate
 from micro.message import Message
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.names import topic_matches
@@ -36,7 +36,8 @@ class SubscriberOptions:
     Attributes:
         max_concurrency: How many events of one subscriber are handled at once. Handlers start in
             the order the events came; 1 also ends one before the next starts.
-        max_queue: How many more may wait, for each subscriber; the next is dropped and counted.
+        max_queue: How many more may wait, for each subscriber, as long as they hold no more than
+            32 MiB; the next is dropped and counted.
         threads: How many plain `def` handlers may run at once.
         middleware: Layers round every handler, the first outermost.
     """
@@ -203,7 +204,8 @@ class _Subscriber:
         self._threads = owner._threads
         self._counters = counters
         self._warned = 0.0
-        self._gate = Gate[Delivery](options.max_concurrency, options.max_queue, self._launch)
+        most, queue = options.max_concurrency, options.max_queue
+        self._gate = Gate[Delivery](most, queue, self._launch, _weight_of)
         self._chain: Next | None = None
         if options.middleware:
             self._chain = fold(options.middleware, self._innermost)
@@ -303,3 +305,7 @@ def _overlap(one: str, other: str) -> bool:
         if token != another and "*" not in (token, another):
             return False
     return len(tokens) == len(others)
+
+
+def _weight_of(delivery: Delivery) -> int:
+    return OVERHEAD + len(delivery.message.body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from micro.gate import Gate
+from micro.gate import HEAVIEST, Gate
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def started() -> list[int]:
 
 @pytest.fixture
 def gate(started: list[int]) -> Gate[int]:
-    return Gate(2, 2, started.append)
+    return Gate(2, 2, started.append, lambda _: 1)
 
 
 def test_as_many_as_the_limit_are_let_in(gate: Gate[int]) -> None:
@@ -60,7 +60,7 @@ def test_who_withdraws_waits_no_more(gate: Gate[int], started: list[int]) -> Non
 
 
 def test_a_gate_without_a_queue_refuses_at_once() -> None:
-    gate = Gate[int](1, 0, lambda _: None)
+    gate = Gate[int](1, 0, lambda _: None, lambda _: 1)
 
     assert gate.enter(1) is True
     assert gate.enter(2) is None
@@ -73,7 +73,7 @@ def test_a_long_queue_of_items_that_end_at_once_is_worked_off() -> None:
         done.append(item)
         gate.leave()
 
-    gate = Gate[int](1, 5000, start)
+    gate = Gate[int](1, 5000, start, lambda _: 1)
     for item in range(5001):
         gate.enter(item)
     gate.leave()
@@ -91,10 +91,21 @@ def test_nobody_overtakes_those_who_wait() -> None:
             gate.leave()
             assert gate.enter(9) is False
 
-    gate = Gate[int](1, 10, start)
+    gate = Gate[int](1, 10, start, lambda _: 1)
     for item in range(3):
         gate.enter(item)
     gate.leave()
     gate.leave()
 
     assert order == [1, 2, 9]
+
+
+def test_what_waits_is_bounded_in_bytes_as_well(started: list[int]) -> None:
+    gate = Gate[int](1, 1000, started.append, lambda _: HEAVIEST // 2)
+
+    assert [gate.enter(number) for number in range(5)] == [True, False, False, False, None]
+    gate.leave()
+    assert gate.enter(5) is False
+    assert gate.enter(6) is None
+    assert gate.withdraw(5)
+    assert gate.enter(7) is False
