@@ -19,11 +19,17 @@ __all__ = ["PORTION", "Intake"]
 PORTION = 32
 """How many messages are handed on in one turn."""
 
+_MOST_WAITING = 512
+
 Push = Callable[[Sequence[Message]], None]
 
 
 class Intake:
-    """One queue for all sockets of a connection, so that what came first is handed on first."""
+    """One queue for all sockets of a connection, so that what came first is handed on first.
+
+    It is bounded: what comes faster than turns can take it is handed on as it comes, so that the
+    reading slows down to the pace of the work.
+    """
 
     __slots__ = ("_context", "_due", "_loop", "_room", "_waiting")
 
@@ -45,6 +51,8 @@ class Intake:
             return
         for start in range(0, len(messages), PORTION):
             self._waiting.append((push, messages[start : start + PORTION]))
+        while len(self._waiting) > _MOST_WAITING:
+            self._hand_on()
 
     def after(self, act: Callable[[], None]) -> None:
         """Do something when all that arrived before it has been handed on."""
@@ -64,13 +72,17 @@ class Intake:
         self._room = PORTION
         waiting = self._waiting
         while waiting and self._room > 0:
-            item = waiting.popleft()
-            if isinstance(item, tuple):
-                push, messages = item
-                self._room -= len(messages)
-                push(messages)
-            else:
-                item()
+            self._room -= self._hand_on()
         self._due = bool(waiting) or self._room < PORTION
         if self._due:
             self._loop.call_soon(self._turn, context=self._context)
+
+    def _hand_on(self) -> int:
+        """Hand on what came first; returns how many messages that was."""
+        item = self._waiting.popleft()
+        if not isinstance(item, tuple):
+            item()
+            return 0
+        push, messages = item
+        push(messages)
+        return len(messages)
