@@ -89,7 +89,8 @@ _KNOWN = {
     name.lower(): name
     for name in (SERVICE, METHOD, ENDPOINT, ID, STREAM, ERROR, TOPIC, TIMEOUT, CONTENT_TYPE, ACCEPT)
 }
-_RESERVED = {*_KNOWN, *(name.lower() for name in (SIGNAL, CREDIT, REFUSED, RETRY_AFTER))}
+_NATIVE_ONLY = (SIGNAL, CREDIT, PIECES, REFUSED, RETRY_AFTER, "Accept-Encoding", "Content-Encoding")
+_RESERVED = {*_KNOWN, *(name.lower() for name in _NATIVE_ONLY)}
 
 
 def is_native(metadata: Mapping[str, str]) -> bool:

@@ -727,6 +727,22 @@ async def test_a_handler_may_hand_on_all_headers_it_was_given() -> None:
             assert await answers.receive() == "a"
 
 
+async def test_headers_of_a_compressed_request_may_be_handed_on_with_one_that_is_not() -> None:
+    service = Service("points", settings={"compression": "gzip"})
+
+    @service.handler
+    async def length(request: str, ctx: Context) -> int:
+        if len(request) < 10:
+            return len(request)
+        return await service.client.call(
+            "points", "Points.Length", "short", int, headers=dict(ctx.headers)
+        )
+
+    async with running(service) as client:
+        for size in (50_000, 5_000_000):
+            assert await client.call("points", "Points.Length", "x" * size, int) == 5
+
+
 async def test_a_callers_headers_are_left_as_they_are() -> None:
     headers = {"zone": "a"}
     async with Cluster(1) as client:
