@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from tests.faults.clock import lasts
+from micro import Message
+from micro_nats.envelope import pack_message, parcel_of
+from tests.faults.clock import lasts, succeeds
 from tests.faults.load import client_of, run_load, within
 from tests.faults.network import run_fleet
 
@@ -72,3 +74,83 @@ async def test_a_service_keeps_its_pace_under_four_times_its_capacity(
     assert grown < 3.0
     assert again < 5.0
     assert within(after.calls, share) < 1.5 * unloaded
+
+
+async def test_a_flood_of_events_takes_no_more_memory_than_its_bound(
+    server, tmp_path, verdict
+) -> None:
+    row = verdict(
+        "200 MB of events for a subscriber that hangs",
+        "memory grows by less than its bound of 32 MiB and 32 more; drops are told; calls to the "
+        "same process stay under 100 ms (p99)",
+    )
+    event = b"x" * 10_000
+    async with (
+        run_fleet([server.address], tmp_path, 1) as fleet,
+        client_of(server.address) as client,
+        client_of(server.address) as other,
+    ):
+        program = fleet["n1"]
+        await client.call("points", "Points.Read", {"number": 0})
+        await other.call("points", "Points.Read", {"number": 0})
+        before = program.memory()
+        async with run_load(other, rate=50, kinds=("read",)) as load:
+            for number in range(20_000):
+                await client.publish(
+                    "points.flooded", event, content_type="application/octet-stream"
+                )
+                if number % 20 == 0:
+                    await lasts(0.004)
+            await client.flush()
+            await program.says("is too slow")
+            grown = program.memory() - before
+        cut = program.said("disconnected")
+
+    row.measured = f"{grown:+.0f} MiB, p99 {within(load.calls) * 1000:.0f} ms, drops told"
+    assert grown < 64
+    assert not cut
+    assert not load.failed, load.errors
+    assert within(load.calls) < 0.1
+
+
+async def test_a_flood_of_requests_takes_no_more_memory_than_its_bound(
+    server, tmp_path, verdict
+) -> None:
+    row = verdict(
+        "As many requests as fit through the network for 2 s, from a peer that reads no answer",
+        "memory grows by less than 96 MiB; the process stays up, and serves others once it is over",
+    )
+    async with (
+        run_fleet([server.address], tmp_path, 1) as fleet,
+        client_of(server.address) as client,
+        client_of(server.address) as hostile,
+    ):
+        program = fleet["n1"]
+        (record,) = await client.registry.get_service("points")
+        address = record.nodes[0].address
+        await client.call("points", "Points.Read", {"number": 0})
+        headers = {"Micro-Endpoint": "Points.Award", "Content-Type": "application/json"}
+        parts = [
+            pack_message(Message({**headers, "Micro-Id": str(n)}, b'{"number":1,"seconds":1}'))
+            for n in range(64)
+        ]
+        parcel = parcel_of(parts)
+        connection = hostile._directory._transport._connection
+        before, peak, sent = program.memory(), 0.0, 0
+        ends = time.monotonic() + 2.0
+        while time.monotonic() < ends:
+            for number in range(50):
+                connection.put(address, f"_INBOX.nobody.{number}.1", parcel)
+            await connection.flush()
+            sent += 50 * 64
+            peak = max(peak, program.memory() - before)
+        back = await succeeds(
+            lambda: client.call("points", "Points.Read", {"number": 0}, timeout=1.0), 25.0
+        )
+        peak = max(peak, program.memory() - before)
+        alive = program.alive
+
+    row.measured = f"{sent} requests, {peak:+.0f} MiB at most, others served {back:.2f} s after"
+    assert alive
+    assert peak < 96
+    assert back < 25.0
