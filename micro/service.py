@@ -266,17 +266,18 @@ class Service:
 
         Args:
             backend: Serves every part that was not given to the constructor; a new in-memory one
-                when neither this nor `backends` is given. Services that are to find each other
-                share one.
+                when neither this nor `backends` nor `settings` is given. Services that are to
+                find each other share one.
             backends: Open plugins to use instead.
-            settings: Settings; this service's own over the defaults when not given.
+            settings: Settings, the plugins that they name included, unless one of the above is
+                given; this service's own over the defaults when not given.
             spread: Seconds to go on serving after the node has left the registry.
 
         Yields:
             The service's client.
         """
         chosen = settings or self.settings()
-        async with self._backends(chosen, backend, backends) as opened:
+        async with self._backends(settings, backend, backends) as opened:
             life = Life(self, chosen, opened, spread=spread)
             async with life as client:
                 try:
@@ -286,16 +287,17 @@ class Service:
 
     @asynccontextmanager
     async def _backends(
-        self, settings: Settings, backend: Backend | None, backends: Backends | None
+        self, settings: Settings | None, backend: Backend | None, backends: Backends | None
     ) -> AsyncIterator[Backends]:
         if backends is not None:
             yield backends
             return
-        shared = backend or MemoryBackend()
-        given: dict[Part, Any] = {"transport": shared, "broker": shared, "registry": shared}
-        async with Backends(
-            name=self.name, settings=settings, given={**given, **self.parts}
-        ) as own:
+        given: dict[Part, Any] = {}
+        if backend is not None or settings is None:
+            shared = backend or MemoryBackend()
+            given = {"transport": shared, "broker": shared, "registry": shared}
+        chosen = settings or self.settings()
+        async with Backends(name=self.name, settings=chosen, given={**given, **self.parts}) as own:
             yield own
 
     def _add(

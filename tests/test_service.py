@@ -167,7 +167,7 @@ async def test_two_endpoints_of_one_name_are_refused_at_start_when_the_name_come
 
     settings = load_settings(["--server_name=points"], {})
     with pytest.raises(HandlerError, match=r"(?s)award.*other|other.*award"):
-        async with service.running(settings=settings):
+        async with service.running(MemoryBackend(), settings=settings):
             pass
 
 

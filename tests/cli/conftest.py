@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -85,6 +86,17 @@ class Program:
         self.out = out
         self.log.append(err)
         return self.process.returncode
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """The command sets logging up; what comes after it must not notice."""
+    root, ours = logging.getLogger(), logging.getLogger("micro")
+    before = (root.level, list(root.handlers), ours.level)
+    yield
+    root.setLevel(before[0])
+    root.handlers[:] = before[1]
+    ours.setLevel(before[2])
 
 
 @pytest.fixture

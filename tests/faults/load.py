@@ -67,7 +67,7 @@ class Load:
         self.seconds = seconds
         self.calls: list[Call] = []
         self.published: list[int] = []
-        self.confirmed: list[int] = []
+        self.confirmed: dict[int, tuple[float, float]] = {}
         self.unpublished: list[int] = []
         self._numbers = 0
         self._running = True
@@ -119,10 +119,11 @@ class Load:
 
     async def _publish(self, number: int, job: dict[str, float]) -> None:
         try:
+            started = time.monotonic()
             await self.client.publish("points.happened", job)
             self.published.append(number)
             await self.client.flush()
-            self.confirmed.append(number)
+            self.confirmed[number] = (started, time.monotonic())
         except MicroError:
             self.unpublished.append(number)
 
