@@ -20,6 +20,11 @@ ROOT = Path(__file__).parents[1]
 _CACHE = ROOT / ".cache" / "benchmarks"
 _VENV = ROOT / ".venv-bench"
 _SECONDS = 600
+# The newest generation of go-micro that can be built takes part.
+_GENERATIONS: dict[str, tuple[str, ...]] = {
+    "v6": ("go.mod", "go.sum", "wiring.go"),
+    "v4": ("go.mod", "go.sum", "wiring.go", "transport.go", "registration/registration.go"),
+}
 _VERSIONS = (
     "import json, sys; from importlib.metadata import version;"
     "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"
@@ -96,27 +101,40 @@ def _go(name: str) -> Contender:
     go = shutil.which("go")
     if go is None:
         raise Absent("no Go toolchain here")
-    # Its modules and its wiring are those of the program that the interop tests use.
-    module = ROOT / "tests" / "interop" / "go" / "v4"
-    parts = ("go.mod", "go.sum", "transport.go", "wiring.go", "registration/registration.go")
-    files = {part: module / part for part in parts}
-    files |= {path.name: path for path in Path(__file__).parent.glob("peers/go_micro/*.go")}
+    failures = []
+    for generation, parts in _GENERATIONS.items():
+        try:
+            folder = _build(go, generation, parts)
+        except Absent as error:
+            failures.append(f"{generation}: {error}")
+            continue
+        versions = {"go": _run([go, "env", "GOVERSION"], folder).removeprefix("go")}
+        for line in (folder / "go.mod").read_text().splitlines():
+            if line.strip().startswith("go-micro.dev/"):
+                versions["go-micro"] = line.split()[1].removeprefix("v")
+        return Contender(name, (str(folder / "peer"),), versions)
+    raise Absent("; ".join(failures))
+
+
+def _build(go: str, generation: str, parts: tuple[str, ...]) -> Path:
+    """Build the peer with the modules and the wiring of the program of the interop tests."""
+    module = ROOT / "tests" / "interop" / "go" / generation
+    files = {part: (module / part).read_text() for part in parts}
+    for path in Path(__file__).parent.glob("peers/go_micro/*.go"):
+        files[path.name] = path.read_text().replace(
+            "go-micro.dev/v6/", f"go-micro.dev/{generation}/"
+        )
     digest = hashlib.sha256()
     for part in sorted(files):
-        digest.update(part.encode() + files[part].read_bytes())
-    folder = _CACHE / f"go-micro-{digest.hexdigest()[:16]}"
-    binary = folder / "peer"
-    if not binary.exists():
-        print("building the go-micro peer ...", file=sys.stderr)
-        for part, path in files.items():
+        digest.update(f"{part}\n{files[part]}".encode())
+    folder = _CACHE / f"go-micro-{generation}-{digest.hexdigest()[:16]}"
+    if not (folder / "peer").exists():
+        print(f"building the go-micro {generation} peer ...", file=sys.stderr)
+        for part, text in files.items():
             (folder / part).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, folder / part)
+            (folder / part).write_text(text)
         _run([go, "build", "-mod=readonly", "-buildvcs=false", "-o", "peer", "."], folder)
-    versions = {"go": _run([go, "env", "GOVERSION"], folder).removeprefix("go")}
-    for line in (folder / "go.mod").read_text().splitlines():
-        if line.strip().startswith("go-micro.dev/"):
-            versions["go-micro"] = line.split()[1].removeprefix("v")
-    return Contender(name, (str(binary),), versions)
+    return folder
 
 
 def _node(name: str) -> Contender:

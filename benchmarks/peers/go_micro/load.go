@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"go-micro.dev/v4/client"
+	"go-micro.dev/v6/client"
 )
 
 const warmUp = 300 * time.Millisecond

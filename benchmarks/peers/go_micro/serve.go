@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"go-micro.dev/v4/server"
+	"go-micro.dev/v6/server"
 )
 
 // settle is how long a new subscription gets to reach the NATS server.
