@@ -57,7 +57,7 @@ async def _run(args: argparse.Namespace) -> Run:
     contenders, absent = _contenders(args)
     machine = describe()
     rounds = args.rounds or (3 if args.quick else 5)
-    seconds = args.seconds or (0.5 if args.quick else 0.8)
+    seconds = args.seconds or (0.5 if args.quick else 1.0)
     async with run_server() as nats:
         figures = await run_cases(cases, contenders, nats.address, rounds=rounds, seconds=seconds)
         probes = Rounds()

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 __all__ = ["Result", "burst", "quantile", "unary_load"]
 
 Call = Callable[[], Awaitable[object]]
-_WARM_UP = 0.3
+# A connection and its processes take about a second to come to their pace.
+_WARM_UP = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

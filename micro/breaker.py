@@ -19,27 +19,24 @@ class Breaker:
     with jitter, one probe goes through: its success closes the breaker, its failure opens it again.
 
     Attributes:
+        closed: Whether calls go through freely.
         failures: Failures in a row; the caller sets it to 0 through `success`.
         gone: Whether nobody was there: a call would fail for sure, so none is to be the probe.
     """
 
-    __slots__ = ("_cool_down", "_open_until", "_probing", "failures", "gone")
+    __slots__ = ("_cool_down", "_open_until", "_probing", "closed", "failures", "gone")
 
     def __init__(self) -> None:
+        self.closed = True
         self.failures = 0
         self.gone = False
         self._open_until = 0.0
         self._cool_down = _COOL_DOWN
         self._probing = False
 
-    @property
-    def closed(self) -> bool:
-        """Whether calls go through freely."""
-        return not self._open_until
-
     def admits(self) -> bool:
         """Whether a call may go through now; a yes while it is open is the one probe."""
-        if not self._open_until:
+        if self.closed:
             return True
         if self._probing or time.monotonic() < self._open_until:
             return False
@@ -48,6 +45,7 @@ class Breaker:
 
     def success(self) -> None:
         """A call was answered, be it with an error of the application's."""
+        self.closed = True
         self.failures = 0
         self.gone = False
         self._open_until = 0.0
@@ -73,6 +71,7 @@ class Breaker:
         now = time.monotonic()
         if now < self._open_until and not self._probing:
             return  # the same failure, told by another of the calls that were under way
+        self.closed = False
         self._probing = False
         self._open_until = now + self._cool_down * random.uniform(0.8, 1.2)
         self._cool_down = min(self._cool_down * 2, _LONGEST)

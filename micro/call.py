@@ -24,12 +24,13 @@ __all__ = ["Call", "Mounted", "weight_of", "write_response"]
 class Mounted:
     """An endpoint with all that is the same for every call of it."""
 
-    __slots__ = ("chain", "coders", "endpoint", "gate")
+    __slots__ = ("chain", "coders", "endpoint", "gate", "streams")
 
     def __init__(self, endpoint: Endpoint, chain: Next | None, gate: Gate[Call] | None) -> None:
         self.endpoint = endpoint
         self.chain = chain
         self.gate = gate
+        self.streams = endpoint.kind.is_stream
         self.coders: dict[str, tuple[Decoder, Encoder]] = {}
 
 

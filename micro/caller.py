@@ -82,7 +82,9 @@ class Caller:
             peer: Peer | None = None
             try:
                 peer = route.pick(wanted.where, attempts.failed if attempts else None)
-                connection = peer.connection or await _connect(peer, deadline)
+                connection = peer.connection
+                if connection is None:
+                    connection = await _connect(peer, deadline)
                 outgoing = (plan.native if peer.native else plan.foreign).copy()
                 if headers:
                     outgoing = {**headers, **outgoing}

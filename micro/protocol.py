@@ -147,7 +147,8 @@ def set_id(headers: dict[str, str], id: str, *, native: bool) -> None:
 
 def timeout_of(deadline: Deadline) -> str:
     """What remains of a deadline as `Timeout` has it: decimal nanoseconds, at least 1."""
-    return str(max(1, int((deadline.at - time.monotonic()) * _NANOSECONDS)))
+    nanoseconds = (deadline.at - time.monotonic()) * _NANOSECONDS
+    return str(int(nanoseconds)) if nanoseconds >= 1 else "1"
 
 
 def deadline_from(headers: Mapping[str, str]) -> Deadline | None:
@@ -165,7 +166,9 @@ def deadline_from(headers: Mapping[str, str]) -> Deadline | None:
         return None
     if nanoseconds <= 0:
         return None
-    return Deadline(time.monotonic() + min(nanoseconds, _LONGEST) / _NANOSECONDS)
+    if nanoseconds > _LONGEST:
+        nanoseconds = _LONGEST
+    return Deadline(time.monotonic() + nanoseconds / _NANOSECONDS)
 
 
 def credit_from(headers: Mapping[str, str]) -> int:

@@ -166,23 +166,20 @@ class Server:
         """Take a request: run it, let it wait for room, or refuse it at once."""
         name = headers.get(ENDPOINT) or headers.get(METHOD, "")
         mounted = self._mounted.get(name)
-        if (
-            mounted is None
-            or self._draining
-            or mounted.endpoint.kind.is_stream != (STREAM in headers)
-        ):
+        streams = STREAM in headers
+        if mounted is None or self._draining or mounted.streams != streams:
             self._refuse(session, headers, self._objection(name, mounted))
             return
         deadline = deadline_from(headers)
         if deadline is None:
-            if STREAM not in headers:
+            if not streams:
                 deadline = Deadline.after(self.options.timeout)
         elif (lag := self._lag.seconds()) and deadline.remaining() <= lag:
             self._refuse_late(session, headers)
             return
         call = Call(session, mounted, headers, body, deadline)
         session.calls[call.id] = call
-        if STREAM in headers:
+        if streams:
             open_flows(call)
         if mounted.gate is None:
             self._enter(call)
@@ -225,13 +222,14 @@ class Server:
         call.withdraw = withdraw
 
     def _launch(self, call: Call) -> None:
-        call.withdraw = None
         deadline = call.deadline
-        if deadline is not None:
-            if deadline.remaining() <= 0:
+        if call.withdraw is not None:
+            call.withdraw = None
+            if deadline is not None and deadline.remaining() <= 0:
                 self._refuse_late(call.session, call.headers)
                 self._finished(call)
                 return
+        if deadline is not None:
             call.slot = self._timers.add(deadline.at, call)
         call.task = self._scope.spawn(self._run(call))
 
@@ -337,7 +335,7 @@ class Server:
             return NotFound(f"{self.name} has no endpoint {name!r}", id=self.name, refused=True)
         if self._draining:
             return self._stopping()
-        kind = "a stream" if mounted.endpoint.kind.is_stream else "not a stream"
+        kind = "a stream" if mounted.streams else "not a stream"
         return MethodNotAllowed(f"{name} is {kind}", id=self.name, refused=True)
 
     def _stopping(self) -> MicroError:

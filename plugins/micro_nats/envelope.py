@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, cast
 
 import msgpack
@@ -44,7 +45,7 @@ _VERSION = 1
 _MOST_HEADERS = 1024
 _SMALL = 64 << 10
 _MOST_COMMAS = 4 * _MOST_HEADERS
-_pack = msgpack.Packer().pack
+_pack = cast(Callable[[object], bytes], msgpack.Packer().pack)
 _new_message = cast(Any, partial(tuple.__new__, Message))
 _HEADS: tuple[bytes, ...] = tuple(
     _pack([_VERSION] + [0] * 2 * n)[: 3 if n > 7 else 1] + b"\x01" for n in range(65)
@@ -160,7 +161,7 @@ def pack_message(message: Message) -> bytes:
     try:
         "".join(headers.values())
         if len(headers) <= _MOST_HEADERS:
-            return cast(bytes, _pack(headers) + _pack(body))
+            return _pack(headers) + _pack(body)
     except (TypeError, ValueError, OverflowError) as error:
         raise CodecError(f"headers and body must be text and bytes: {error}") from None
     raise CodecError(f"{len(headers)} headers are more than {_MOST_HEADERS}")
@@ -173,7 +174,7 @@ def parcel_of(parts: Sequence[bytes]) -> bytes:
 
 def goodbye_since(parcel: int) -> bytes:
     """Write the goodbye of a side that has been idle since it received this parcel."""
-    return cast(bytes, _pack([_VERSION, parcel]))
+    return _pack([_VERSION, parcel])
 
 
 def decode_parcel(data: bytes) -> list[Message]:
@@ -191,16 +192,15 @@ def decode_parcel(data: bytes) -> list[Message]:
         raise CodecError("a parcel must be an array of version 1")
     if len(items) == 3:
         _, headers, body = items
-        _check(headers, body)
+        _check((headers,), (body,))
         return [Message(headers, body)]
     if len(items) < 3:
         raise Goodbye(items[1] if len(items) == 2 and type(items[1]) is int else None)
     if not len(items) % 2:
         raise CodecError("a parcel's last message has no body")
-    pairs = list(zip(items[1::2], items[2::2], strict=True))
-    for headers, body in pairs:
-        _check(headers, body)
-    return list(map(_new_message, pairs))
+    headers, bodies = items[1::2], items[2::2]
+    _check(headers, bodies)
+    return list(map(_new_message, zip(headers, bodies, strict=True)))
 
 
 def decode_any(data: bytes) -> list[Message]:
@@ -215,12 +215,12 @@ def decode_any(data: bytes) -> list[Message]:
     return [decode_json(data)] if data[0] == _BRACE else decode_parcel(data)
 
 
-def _check(headers: object, body: object) -> None:
-    if type(headers) is not dict or type(body) is not bytes:
+def _check(headers: Sequence[Any], bodies: Sequence[Any]) -> None:
+    if set(map(type, headers)) != {dict} or set(map(type, bodies)) != {bytes}:
         raise CodecError("a message must be a map of headers and bytes")
     try:
-        "".join(headers)
-        "".join(headers.values())
+        "".join(chain.from_iterable(headers))
+        "".join(chain.from_iterable(map(dict.values, headers)))
     except TypeError:
         raise CodecError("headers must be text") from None
 
@@ -240,7 +240,7 @@ def _unpack_warily(data: bytes) -> object:
         return items
 
     def check_map(headers: dict[object, object]) -> dict[object, object]:
-        _check(headers, b"")
+        _check((headers,), (b"",))
         return headers
 
     return _unpack(data, list_hook=note_array, object_hook=check_map)

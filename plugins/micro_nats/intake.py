@@ -16,10 +16,13 @@ from micro.message import Message
 
 __all__ = ["PORTION", "Intake"]
 
-PORTION = 32
-"""How many messages are handed on in one turn."""
+PORTION = 16
+"""The fewest messages that are handed on in one turn, if so many are there."""
 
-_MOST_WAITING = 512
+_MOST = 2 * PORTION
+# A quarter of what waits keeps both ends busy; small portions cost more messages, though.
+_SHARE = 4
+_MOST_WAITING = 256
 
 Push = Callable[[Sequence[Message]], None]
 
@@ -31,12 +34,13 @@ class Intake:
     reading slows down to the pace of the work.
     """
 
-    __slots__ = ("_context", "_due", "_loop", "_room", "_waiting")
+    __slots__ = ("_backlog", "_context", "_due", "_loop", "_room", "_waiting")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
         self._waiting: deque[tuple[Push, Sequence[Message]] | Callable[[], None]] = deque()
+        self._backlog = 0
         self._room = PORTION
         self._due = False
 
@@ -49,6 +53,7 @@ class Intake:
             self._room -= len(messages)
             push(messages)
             return
+        self._backlog += len(messages)
         for start in range(0, len(messages), PORTION):
             self._waiting.append((push, messages[start : start + PORTION]))
         while len(self._waiting) > _MOST_WAITING:
@@ -69,11 +74,11 @@ class Intake:
             await reached
 
     def _turn(self) -> None:
-        self._room = PORTION
+        self._room = room = max(PORTION, min(_MOST, self._backlog // _SHARE))
         waiting = self._waiting
         while waiting and self._room > 0:
             self._room -= self._hand_on()
-        self._due = bool(waiting) or self._room < PORTION
+        self._due = bool(waiting) or self._room < room
         if self._due:
             self._loop.call_soon(self._turn, context=self._context)
 
@@ -84,5 +89,6 @@ class Intake:
             item()
             return 0
         push, messages = item
+        self._backlog -= len(messages)
         push(messages)
         return len(messages)

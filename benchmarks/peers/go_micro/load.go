@@ -13,7 +13,7 @@ import (
 	"go-micro.dev/v6/client"
 )
 
-const warmUp = 300 * time.Millisecond
+const warmUp = time.Second
 
 // load is closed-loop load: workers that call again once they are answered.
 type load struct {

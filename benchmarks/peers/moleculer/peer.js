@@ -9,7 +9,7 @@
 const { parseArgs } = require("node:util");
 const { ServiceBroker } = require("moleculer");
 
-const WARM_UP = 0.3;
+const WARM_UP = 1.0;
 
 const { positionals, values: options } = parseArgs({
   allowPositionals: true,

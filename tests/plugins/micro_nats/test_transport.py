@@ -16,6 +16,7 @@ from micro_nats import open_nats
 from micro_nats.connection import open_connection
 from micro_nats.envelope import GOODBYE, decode_json, encode_json, goodbye_since, pack_message
 from micro_nats.envelope import parcel_of as parcel
+from micro_nats.intake import PORTION
 from micro_nats.server import NatsServer
 from micro_nats.transport import NatsTransport
 
@@ -76,11 +77,23 @@ class TestCoalescing:
     ) -> None:
         end = Recorder()
         socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
-        for number in range(20):
+        for number in range(PORTION):
             socket.send(Message({}, b"%d" % number))
-        await end.wait_for(20)
+        await end.wait_for(PORTION)
 
-        assert end.parcels == [20]
+        assert end.parcels == [PORTION]
+
+    async def test_what_arrives_in_great_numbers_is_answered_in_portions(
+        self, backend: Backend, other: Backend, echo: Listener
+    ) -> None:
+        end = Recorder()
+        socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
+        for number in range(4 * PORTION):
+            socket.send(Message({}, b"%d" % number))
+        await end.wait_for(4 * PORTION)
+
+        assert len(end.parcels) > 1
+        assert max(end.parcels) <= 2 * PORTION
 
 
 class TestNobodyThere:
