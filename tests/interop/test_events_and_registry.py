@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from micro import Client, Service, load_settings
+from micro import Client, Service
 from micro.plugins import Backends
 from micro_nats.server import NatsServer
 from tests.interop.gopeer import GoPeer, GoServer, end, next_line
@@ -139,18 +139,6 @@ async def test_python_watches_go_come_and_go(go: GoPeer, client: Client) -> None
     assert counts[0] == 0
     assert counts[-1] == 0
     assert 1 in counts
-
-
-@cell("a service is called as soon as it is registered", PYTHON_CALLS)
-async def test_python_sees_every_generation_at_once(
-    go_server: GoServer, nats_server: NatsServer
-) -> None:
-    settings = load_settings(["--transport_address", nats_server.address], {})
-    async with Backends(name="lister", settings=settings) as backends:
-        registry = await backends.registry()
-        names = [record.name for record in await registry.list_services()]
-
-    assert go_server.name in names
 
 
 async def change(process: asyncio.subprocess.Process, name: str) -> str:
