@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -14,17 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.interop.gobuild import GoBuildError, build_program, sources_for
+
 __all__ = ["ROOT", "Absent", "Contender", "find"]
 
 ROOT = Path(__file__).parents[1]
 _CACHE = ROOT / ".cache" / "benchmarks"
 _VENV = ROOT / ".venv-bench"
+_PEERS = Path(__file__).parent / "peers"
 _SECONDS = 600
-# The newest generation of go-micro that can be built takes part.
-_GENERATIONS: dict[str, tuple[str, ...]] = {
-    "v6": ("go.mod", "go.sum", "wiring.go"),
-    "v4": ("go.mod", "go.sum", "wiring.go", "transport.go", "registration/registration.go"),
-}
 _VERSIONS = (
     "import json, sys; from importlib.metadata import version;"
     "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"
@@ -98,50 +95,31 @@ def _environment() -> str:
 
 
 def _go(name: str) -> Contender:
+    """The newest generation of go-micro that can be built takes part."""
     go = shutil.which("go")
     if go is None:
         raise Absent("no Go toolchain here")
     failures = []
-    for generation, parts in _GENERATIONS.items():
+    for generation in ("v6", "v4"):
+        sources = sources_for(generation, _PEERS / "go_micro")
         try:
-            folder = _build(go, generation, parts)
-        except Absent as error:
-            failures.append(f"{generation}: {error}")
+            binary = build_program(f"go-micro {generation} for the benchmarks", sources)
+        except GoBuildError as error:
+            failures.append(str(error))
             continue
-        versions = {"go": _run([go, "env", "GOVERSION"], folder).removeprefix("go")}
-        for line in (folder / "go.mod").read_text().splitlines():
+        versions = {"go": _run([go, "env", "GOVERSION"], binary.parent).removeprefix("go")}
+        for line in sources["go.mod"].splitlines():
             if line.strip().startswith("go-micro.dev/"):
                 versions["go-micro"] = line.split()[1].removeprefix("v")
-        return Contender(name, (str(folder / "peer"),), versions)
+        return Contender(name, (str(binary),), versions)
     raise Absent("; ".join(failures))
-
-
-def _build(go: str, generation: str, parts: tuple[str, ...]) -> Path:
-    """Build the peer with the modules and the wiring of the program of the interop tests."""
-    module = ROOT / "tests" / "interop" / "go" / generation
-    files = {part: (module / part).read_text() for part in parts}
-    for path in Path(__file__).parent.glob("peers/go_micro/*.go"):
-        files[path.name] = path.read_text().replace(
-            "go-micro.dev/v6/", f"go-micro.dev/{generation}/"
-        )
-    digest = hashlib.sha256()
-    for part in sorted(files):
-        digest.update(f"{part}\n{files[part]}".encode())
-    folder = _CACHE / f"go-micro-{generation}-{digest.hexdigest()[:16]}"
-    if not (folder / "peer").exists():
-        print(f"building the go-micro {generation} peer ...", file=sys.stderr)
-        for part, text in files.items():
-            (folder / part).parent.mkdir(parents=True, exist_ok=True)
-            (folder / part).write_text(text)
-        _run([go, "build", "-mod=readonly", "-buildvcs=false", "-o", "peer", "."], folder)
-    return folder
 
 
 def _node(name: str) -> Contender:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise Absent("no Node.js here")
-    source = Path(__file__).parent / "peers" / "moleculer"
+    source = _PEERS / "moleculer"
     folder = _CACHE / "moleculer"
     folder.mkdir(parents=True, exist_ok=True)
     for part in ("package.json", "peer.js"):

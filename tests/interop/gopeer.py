@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -14,44 +11,26 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+from tests.interop.gobuild import (
+    FOLDER,
+    GENERATIONS,
+    GoBuildError,
+    build_program,
+    sources_for,
+)
+
 __all__ = ["GENERATIONS", "GoPeer", "GoServer", "build"]
 
-ROOT = Path(__file__).parents[2]
-SOURCES = Path(__file__).parent / "go"
-GENERATIONS = ("v6", "v4", "v2")
-_BUILD_SECONDS = 400
 _RUN_SECONDS = 40
 
 
 def build(generation: str) -> Path | str:
     """The binary of a generation's peer, built unless it was before; or why there is none."""
-    if shutil.which("go") is None:
-        return "no Go toolchain here"
-    source = SOURCES / generation
-    digest = hashlib.sha256()
-    for path in sorted(source.rglob("*")):
-        if path.is_file():
-            digest.update(path.name.encode() + path.read_bytes())
-    binary = ROOT / ".cache" / "interop" / f"{generation}-{digest.hexdigest()[:16]}"
-    if binary.exists():
-        return binary
-    binary.parent.mkdir(parents=True, exist_ok=True)
-    part = binary.with_suffix(f".{os.getpid()}")
-    flags = {"GOFLAGS": "-mod=readonly -buildvcs=false"}
-    done = subprocess.run(
-        ["go", "build", "-o", part, "."],
-        cwd=source,
-        env={**os.environ, **flags},
-        capture_output=True,
-        text=True,
-        timeout=_BUILD_SECONDS,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["it does not say why"]
-        return f"go-micro {generation} cannot be built here ({lines[0].partition(' (')[0]})"
-    part.rename(binary)
-    return binary
+    try:
+        sources = sources_for(generation, FOLDER / "program")
+        return build_program(f"go-micro {generation}", sources)
+    except GoBuildError as error:
+        return str(error)
 
 
 class GoPeer:
