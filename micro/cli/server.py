@@ -11,6 +11,7 @@ import click
 
 from micro.cli.local import server_module
 from micro.cli.signals import on_signal
+from micro.scope import open_scope
 
 __all__ = ["server"]
 
@@ -36,7 +37,12 @@ def server(port: int, jetstream: bool, config: str | None, arguments: tuple[str,
 async def _serve(running: AbstractAsyncContextManager[Any]) -> int:
     stopped: asyncio.Queue[signal.Signals] = asyncio.Queue()
     with on_signal(stopped.put_nowait):
-        async with running as started:
+        async with running as started, open_scope() as scope:
             click.echo(started.address)
-            number = await stopped.get()
-    return _INTERRUPTED if number == signal.SIGINT else 0
+            ended = scope.start(started.ended())
+            told = scope.start(stopped.get())
+            await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
+            if not told.done():
+                click.echo(f"micro: nats-server ended by itself with {ended.result()}", err=True)
+                return 1
+    return _INTERRUPTED if told.result() == signal.SIGINT else 0

@@ -1,8 +1,8 @@
 """Asking everybody who serves what, and knowing when to stop listening.
 
 A query goes out on the topics of both generations of go-micro. It ends at once when the server says
-that nobody listens, a short while after the last answer, and at a bound in any case. Those who ask
-for the same name at the same time share one query.
+that nobody listens or that nobody may ask, a short while after the last answer, and at a bound in
+any case. Those who ask for the same name at the same time share one query.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 
-from micro.errors import CodecError, ConnectionLost, MicroError
+from micro.errors import CodecError, ConnectionLost, Forbidden, MicroError
 from micro.registry.record import ServiceRecord
 from micro.scope import Scope
 from micro_nats.connection import Connection
@@ -25,13 +25,19 @@ QUERY_TOPICS = ("micro.registry.nats.query", "micro.nats.query")
 
 
 class _Query:
-    __slots__ = ("answers", "error", "refusals", "wake")
+    __slots__ = ("answers", "denied", "error", "refusals", "wake")
 
     def __init__(self) -> None:
         self.answers: list[Announcement] = []
+        self.denied: set[str] = set()
         self.refusals = 0
-        self.error: ConnectionLost | None = None
+        self.error: MicroError | None = None
         self.wake = asyncio.Event()
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no topic can bring an answer."""
+        return self.error is not None or self.refusals + len(self.denied) >= len(QUERY_TOPICS)
 
 
 class Lookup:
@@ -65,6 +71,7 @@ class Lookup:
         self._running: dict[str, asyncio.Task[list[Announcement] | MicroError]] = {}
         self._inbox = Once(self._subscribe)
         connection.on_lost.append(self._lost)
+        connection.on_denied.append(self._denied)
 
     async def ask(self, name: str) -> list[Announcement]:
         """Ask who serves a name, or what there is when the name is empty.
@@ -110,7 +117,7 @@ class Lookup:
     async def _collect(self, query: _Query) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._bound
-        while query.refusals < len(QUERY_TOPICS) and query.error is None:
+        while not query.hopeless:
             now = loop.time()
             until = min(end, now + self._settle) if query.answers else end
             if now >= end:
@@ -146,4 +153,14 @@ class Lookup:
     def _lost(self, error: ConnectionLost) -> None:
         for query in self._queries.values():
             query.error = error
+            query.wake.set()
+
+    def _denied(self, subject: str) -> None:
+        """A topic on which this process may not ask; it may still ask on the other one."""
+        if subject not in QUERY_TOPICS:
+            return
+        for query in self._queries.values():
+            query.denied.add(subject)
+            if len(query.denied) == len(QUERY_TOPICS):
+                query.error = Forbidden("the NATS server does not allow asking who serves what")
             query.wake.set()

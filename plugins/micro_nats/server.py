@@ -138,6 +138,17 @@ class NatsServer:
                 raise PluginError(f"nats-server gave no answer in {timeout} s: {self._complaint()}")
             await asyncio.sleep(_POLL)
 
+    async def ended(self) -> str:
+        """Wait until the process ends, which it does by itself only when something is wrong.
+
+        Returns:
+            Its exit code and its last log lines.
+        """
+        process = self._process
+        assert process is not None, "the server was started"
+        code = await asyncio.to_thread(process.wait)
+        return f"code {code}: {self._complaint()}"
+
     def signal(self, number: int) -> None:
         """Send a signal to the process, for example SIGUSR2 for lame duck mode."""
         if self._process is not None:

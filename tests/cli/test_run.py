@@ -78,7 +78,7 @@ def test_workers_are_kept_running_and_stop_together(nats, points_file, program) 
         *("run", str(points_file), "--workers", "2"), environ={"MICRO_NATS_ADDRESS": nats}
     )
     running.wait_for("ready: points", times=2)
-    children = worker_ids(running.process.pid)
+    children = child_ids(running.process.pid)
     os.kill(children[0], signal.SIGKILL)
     running.wait_for("ended with code -9: starting again")
     running.wait_for("ready: points", times=3)
@@ -121,7 +121,7 @@ def test_reload_starts_again_when_a_file_changes(nats, points_file, program) -> 
     assert running.stop(signal.SIGTERM) == 0
 
 
-def worker_ids(parent):
+def child_ids(parent):
     with open(f"/proc/{parent}/task/{parent}/children") as file:
         return [int(text) for text in file.read().split()]
 
@@ -134,6 +134,16 @@ def test_server_says_its_address_and_ends_by_signal(number, code, program) -> No
     socket.create_connection((host, int(port)), timeout=5).close()
 
     assert running.stop(number) == code
+
+
+def test_server_ends_with_its_nats_server(program) -> None:
+    running = program("server", "--port", "0")
+    running.process.stdout.readline()
+    (server,) = child_ids(running.process.pid)
+    os.kill(server, signal.SIGKILL)
+
+    assert running.stop() == 1
+    assert "nats-server ended by itself with code -9" in "".join(running.log)
 
 
 def test_server_says_why_it_cannot_start(program, nats) -> None:
