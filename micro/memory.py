@@ -69,12 +69,8 @@ async def open_memory(options: BackendOptions) -> AsyncIterator[Backend]:
     Raises:
         ConfigError: a driver option other than a limit of `MemoryBackend`, or not above zero.
     """
-    for name, value in options.driver.items():
-        if name not in _LIMITS:
-            raise ConfigError(f"unknown memory option {name!r}: there are {', '.join(_LIMITS)}")
-        if not isinstance(value, int) or value <= 0:
-            raise ConfigError(f"memory option {name} must be a whole number above 0, got {value!r}")
-    backend = MemoryBackend(**options.driver)
+    limits = {name: _limit(name, value) for name, value in options.driver.items()}
+    backend = MemoryBackend(**limits)
     emit = options.on_event or _ignore
     emit(ConnectionEvent(state=ConnectionState.CONNECTED))
     try:
@@ -82,6 +78,16 @@ async def open_memory(options: BackendOptions) -> AsyncIterator[Backend]:
     finally:
         backend.close()
         emit(ConnectionEvent(state=ConnectionState.CLOSED))
+
+
+def _limit(name: str, value: object) -> int:
+    """A limit as code or a file gives it, or as the text of a flag."""
+    if name not in _LIMITS:
+        raise ConfigError(f"unknown memory option {name!r}: there are {', '.join(_LIMITS)}")
+    limit = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if not isinstance(limit, int) or limit <= 0:
+        raise ConfigError(f"memory option {name} must be a whole number above 0, got {value!r}")
+    return limit
 
 
 def _ignore(event: ConnectionEvent) -> None:

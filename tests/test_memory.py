@@ -36,7 +36,7 @@ async def test_closing_it_closes_every_part() -> None:
 
 
 async def test_the_limits_are_driver_options() -> None:
-    driver = {"max_payload": 10, "max_pending": 5, "max_pending_bytes": 20}
+    driver = {"max_payload": "10", "max_pending": 5, "max_pending_bytes": 20}  # flags are text
     async with open_memory(BackendOptions(driver=driver)) as backend:
         socket = await backend.transport.dial("a", Recorder())
         with pytest.raises(PayloadTooLarge):
