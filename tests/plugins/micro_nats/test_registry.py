@@ -3,18 +3,19 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
 
 import pytest
 from helpers import Events, Inbox, raw
 
 from micro.backend import Backend, BackendOptions, ConnectionState
-from micro.errors import ConfigError, ConnectionLost
+from micro.errors import ConfigError, ConnectionLost, Forbidden
 from micro.registry.record import Node, ServiceRecord
 from micro_nats import open_nats
 from micro_nats import watching as watching_module
 from micro_nats.lookup import QUERY_TOPICS
 from micro_nats.registry import WATCH_TOPICS
-from micro_nats.server import NatsServer
+from micro_nats.server import NatsServer, run_server
 
 GET = (
     b'{"Service":{"name":"%b","version":"","metadata":null,"endpoints":null,"nodes":null},'
@@ -227,3 +228,21 @@ async def test_no_echo_does_not_hide_a_process_from_itself(server: NatsServer) -
     options = BackendOptions(addresses=(server.address,), driver={"no_echo": True})
     async with open_nats(options) as backend, register(backend, record("points")):
         assert await backend.registry.get_service("points") == (record("points"),)
+
+
+@pytest.mark.parametrize("denied", [QUERY_TOPICS[:1], QUERY_TOPICS[1:], QUERY_TOPICS])
+async def test_who_may_not_ask_learns_it_at_once(tmp_path: Path, denied: tuple[str, ...]) -> None:
+    config = tmp_path / "server.conf"
+    rules = f"permissions: {{ publish: {{ deny: {json.dumps(denied)} }} }}"
+    config.write_text(f"authorization {{ users: [ {{ user: ann, password: x, {rules} }} ] }}")
+    async with run_server(config=config) as server:
+        address = server.address.replace("//", "//ann:x@")
+        async with open_nats(BackendOptions(addresses=(address,))) as backend:
+            started = time.monotonic()
+            if denied == QUERY_TOPICS:
+                with pytest.raises(Forbidden, match="asking"):
+                    await backend.registry.get_service("points")
+            else:
+                assert await backend.registry.get_service("points") == ()
+
+    assert time.monotonic() - started < 0.4
