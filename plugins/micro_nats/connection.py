@@ -24,18 +24,21 @@ log = logging.getLogger("micro.nats")
 
 _CHECK_SECONDS = 2.0
 _LEAVE_SECONDS = 1.0
+_ASK_AGAIN_SECONDS = 3.0
 
 
 class Subscription:
     """One subject that this process listens to, through every reconnection."""
 
-    __slots__ = ("_connection", "denied", "queue", "sid", "subject")
+    __slots__ = ("_connection", "denied", "queue", "sid", "standing", "subject", "waits")
 
     def __init__(self, connection: Connection, sid: bytes, subject: str, queue: str) -> None:
         self._connection = connection
         self.sid = sid
         self.subject = subject
         self.queue = queue
+        self.standing = False
+        self.waits = False
         self.denied = ""
 
     @property
@@ -126,6 +129,7 @@ class Connection(Observer):
 
         Raises:
             ConnectionLost: there is no connection, or no answer within two seconds.
+            Forbidden: the server has taken the permission for a subscription back.
         """
         try:
             async with asyncio.timeout(_CHECK_SECONDS) as bound:
@@ -134,6 +138,9 @@ class Connection(Observer):
             if not bound.expired():
                 raise
             raise ConnectionLost(f"no answer from the NATS server in {_CHECK_SECONDS} s") from None
+        for subscription in self._subscriptions.values():
+            if subscription.standing and subscription.denied:
+                raise Forbidden(f"the NATS server says: {subscription.denied}")
 
     # Sending.
 
@@ -211,6 +218,7 @@ class Connection(Observer):
         except BaseException:
             self.end_subscription(subscription)
             raise
+        subscription.standing = True
         return subscription
 
     async def drain_subscription(self, subscription: Subscription) -> None:
@@ -252,11 +260,9 @@ class Connection(Observer):
         """Pass a complaint to whom it concerns."""
         lower = text.lower()
         if "permissions violation" not in lower:
-            log.warning("the NATS server complains: %s", text)
             slow = "slow consumer" in lower
             self._tell(ConnectionState.SLOW_CONSUMER if slow else ConnectionState.ERROR, text)
             return
-        log.warning("the NATS server denies: %s", text)
         self._tell(ConnectionState.DENIED, text)
         subject = text.partition('"')[2].partition('"')[0]
         if "for publish" in lower:
@@ -266,6 +272,11 @@ class Connection(Observer):
         for subscription in self._subscriptions.values():
             if subscription.subject == subject:
                 subscription.denied = text
+                if subscription.standing and not subscription.waits:
+                    # The permission may come back, and the server tells nobody when it does.
+                    subscription.waits = True
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(_ASK_AGAIN_SECONDS, self._ask_again, subscription)
 
     def informed(self, info: Mapping[str, Any]) -> None:
         """Learn of other servers; leave one that is about to stop when there is another."""
@@ -293,7 +304,6 @@ class Connection(Observer):
             if not await self._resubscribe(client):
                 continue
             self._stands.set()
-            log.info("connected to %s again", self._dialer.current)
             self._tell(ConnectionState.RECONNECTED, self._dialer.current)
             for listener in self.on_restored:
                 listener()
@@ -338,12 +348,19 @@ class Connection(Observer):
             hook()
 
     def _failed(self, reason: str) -> None:
-        log.warning("cannot reconnect to NATS: %s", reason)
-        self._tell(ConnectionState.ERROR, reason)
+        self._tell(ConnectionState.ERROR, f"cannot reconnect: {reason}")
 
     def _leave(self, client: HardenedClient) -> None:
         if client is self._client:
             client.lose(ConnectionLost("the server is about to stop"))
+
+    def _ask_again(self, subscription: Subscription) -> None:
+        subscription.waits = False
+        if self._subscriptions.get(subscription.sid) is not subscription or self._client is None:
+            return
+        if subscription.denied:
+            subscription.denied = ""
+            self._client.post(subscription.command)
 
     def _need(self) -> HardenedClient:
         if self._client is None:
@@ -351,8 +368,6 @@ class Connection(Observer):
         return self._client
 
     def _tell(self, state: ConnectionState, detail: str) -> None:
-        if self._options.on_event is None:
-            return
         try:
             self._options.on_event(ConnectionEvent(state=state, detail=detail))
         except Exception:

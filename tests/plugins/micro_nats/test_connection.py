@@ -10,6 +10,7 @@ from helpers import Events, Inbox, connections, until
 
 from micro.backend import BackendOptions, ConnectionEvent, ConnectionState
 from micro.errors import ConfigError, ConnectionLost, Forbidden
+from micro_nats import connection as connection_module
 from micro_nats.connection import Connection, open_connection
 from micro_nats.server import NatsServer, run_server
 
@@ -264,6 +265,32 @@ class TestPermissions:
 
         assert denied == ["closed.door"]
         assert "s3cret" not in event.detail
+
+    async def test_a_subscription_returns_with_its_permission(
+        self,
+        limited: Connection,
+        events: Events,
+        guarded: NatsServer,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(connection_module, "_ASK_AGAIN_SECONDS", 0.1)
+        config, inbox = tmp_path / "server.conf", Inbox()
+        await limited.subscribe("open.door", inbox, "q")
+        config.write_text(PERMISSIONS.replace("subscribe: { allow: [", "subscribe: { deny: ["))
+        guarded.signal(signal.SIGHUP)
+        await events.wait_for(ConnectionState.DENIED, 3)
+        with pytest.raises(Forbidden, match=r"open\.door"):
+            await limited.check()
+        config.write_text(PERMISSIONS)
+        guarded.signal(signal.SIGHUP)
+
+        def heard() -> bool:
+            limited.publish_now("open.door", "", b"")
+            return bool(inbox.messages)
+
+        await until(heard)
+        await limited.check()
 
 
 class TestLameDuck:
