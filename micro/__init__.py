@@ -1,5 +1,6 @@
 """A microservice framework in the shape of go-micro, at home on NATS."""
 
+from micro.backend import ConnectionEvent, ConnectionState
 from micro.client import Client
 from micro.client_stream import ClientStream
 from micro.context import Context
@@ -32,6 +33,8 @@ __all__ = [
     "Client",
     "ClientStream",
     "Conflict",
+    "ConnectionEvent",
+    "ConnectionState",
     "Context",
     "Deadline",
     "DeadlineExceeded",

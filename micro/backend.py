@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -13,7 +14,16 @@ from micro.broker.contract import Broker
 from micro.registry.contract import Registry
 from micro.transport.contract import Transport
 
-__all__ = ["Backend", "BackendOptions", "ConnectionEvent", "ConnectionState", "OpenBackend"]
+__all__ = [
+    "Backend",
+    "BackendOptions",
+    "ConnectionEvent",
+    "ConnectionState",
+    "OpenBackend",
+    "log_event",
+]
+
+_log = logging.getLogger("micro.connection")
 
 
 class ConnectionState(StrEnum):
@@ -42,6 +52,20 @@ class ConnectionEvent:
     detail: str = ""
 
 
+_ALARMS = (
+    ConnectionState.DISCONNECTED,
+    ConnectionState.DENIED,
+    ConnectionState.SLOW_CONSUMER,
+    ConnectionState.ERROR,
+)
+
+
+def log_event(event: ConnectionEvent) -> None:
+    """Write an event to the log: what happens to it where nobody says otherwise."""
+    level = logging.WARNING if event.state in _ALARMS else logging.INFO
+    _log.log(level, "connection %s%s", event.state.value, event.detail and f": {event.detail}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendOptions:
     """How to open a backend.
@@ -50,14 +74,15 @@ class BackendOptions:
         addresses: Where the servers are, as the plugin reads them; empty for its default.
         name: What to call this connection on the server, for people who look there.
         connect_timeout: Seconds until a first connection must stand.
-        on_event: Called on the event loop with each ConnectionEvent; returns at once.
+        on_event: Called on the event loop with each ConnectionEvent; returns at once. The log gets
+            them when it is not given, so a plugin need not write them there itself.
         driver: The driver's own options by their own names, passed through.
     """
 
     addresses: tuple[str, ...] = ()
     name: str = ""
     connect_timeout: float = 5.0
-    on_event: Callable[[ConnectionEvent], None] | None = None
+    on_event: Callable[[ConnectionEvent], None] = log_event
     driver: Mapping[str, Any] = field(default_factory=dict)
 
 

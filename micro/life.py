@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from micro.backend import ConnectionEvent, log_event
 from micro.client import Client, ClientOptions
 from micro.compression import Compression, encodings
 from micro.endpoint import Endpoint, SubscriberSpec
@@ -29,6 +30,7 @@ from micro.schema import endpoint_record, subscriber_record
 from micro.selector import Strategy, strategy_named
 from micro.server import Server, ServerOptions
 from micro.settings import Settings
+from micro.signature import where
 from micro.subscriber import SubscriberOptions, Subscribers
 from micro.tracing import tracing_layers
 from micro.transport.contract import Listener
@@ -36,7 +38,7 @@ from micro.transport.contract import Listener
 if TYPE_CHECKING:
     from micro.service import Hook, Service
 
-__all__ = ["Life", "Middleware", "client_options"]
+__all__ = ["Life", "Middleware", "announce", "client_options"]
 
 _log = logging.getLogger("micro.service")
 
@@ -66,6 +68,18 @@ def client_options(
         publish_middleware=(*tracing, *middleware.publisher),
         name=name,
     )
+
+
+def announce(services: Iterable[Service], event: ConnectionEvent) -> None:
+    """Log an event of a connection, and tell the hooks of the services that share it."""
+    log_event(event)
+    for service in services:
+        for hook in service.connection_hooks:
+            try:
+                hook(event)
+            except Exception:
+                # The boundary of a user's function: the connection goes on, and so do other hooks.
+                _log.exception("%s failed", where(hook))
 
 
 class Life:

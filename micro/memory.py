@@ -71,13 +71,12 @@ async def open_memory(options: BackendOptions) -> AsyncIterator[Backend]:
     """
     limits = {name: _limit(name, value) for name, value in options.driver.items()}
     backend = MemoryBackend(**limits)
-    emit = options.on_event or _ignore
-    emit(ConnectionEvent(state=ConnectionState.CONNECTED))
+    options.on_event(ConnectionEvent(state=ConnectionState.CONNECTED))
     try:
         yield backend
     finally:
         backend.close()
-        emit(ConnectionEvent(state=ConnectionState.CLOSED))
+        options.on_event(ConnectionEvent(state=ConnectionState.CLOSED))
 
 
 def _limit(name: str, value: object) -> int:
@@ -88,7 +87,3 @@ def _limit(name: str, value: object) -> int:
     if not isinstance(limit, int) or limit <= 0:
         raise ConfigError(f"memory option {name} must be a whole number above 0, got {value!r}")
     return limit
-
-
-def _ignore(event: ConnectionEvent) -> None:
-    """Nobody asked to be told."""

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Self, TypeVar
 
-from micro.backend import Backend, BackendOptions, ConnectionEvent, OpenBackend
+from micro.backend import Backend, BackendOptions, ConnectionEvent, OpenBackend, log_event
 from micro.broker import Broker
 from micro.errors import PluginError
 from micro.registry import Registry
@@ -77,7 +77,7 @@ class Backends:
         *,
         name: str,
         settings: Settings,
-        on_event: Callable[[ConnectionEvent], None] | None = None,
+        on_event: Callable[[ConnectionEvent], None] = log_event,
         given: Mapping[Part, Transport | Broker | Registry | Backend] | None = None,
     ) -> None:
         self._name = name

@@ -9,13 +9,13 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from micro.backend import ConnectionEvent, ConnectionState
 from micro.errors import MicroError, TransportError, UsageError
 from micro.health import serve_health
-from micro.life import Life
+from micro.life import Life, announce
 from micro.logs import setup_logging
 from micro.plugins import Backends, find_plugin
 from micro.settings import PARTS, Settings
@@ -44,7 +44,6 @@ EXIT_UNREACHABLE = 3
 
 _SPREAD = 0.1
 _LAST_RESORT = 5.0
-_ALARMS = (ConnectionState.DISCONNECTED, ConnectionState.DENIED)
 
 
 def run_main(services: Sequence[Service], argv: Sequence[str]) -> None:
@@ -96,14 +95,21 @@ async def run_services(services: Sequence[Service], settings: Settings) -> int:
     lives: list[Life] = []
     with _signals() as stop, watch_loop(settings.stall_threshold):
         async with (
-            Backends(name=names, settings=settings, on_event=_log_event) as backends,
+            Backends(
+                name=names, settings=settings, on_event=partial(announce, services)
+            ) as backends,
             AsyncExitStack() as stack,
         ):
             for service in services:
                 chosen = service.over(settings)
                 parts = backends
                 if service.parts:
-                    own = Backends(name=names, settings=chosen, given=service.parts)
+                    own = Backends(
+                        name=names,
+                        settings=chosen,
+                        on_event=partial(announce, [service]),
+                        given=service.parts,
+                    )
                     parts = await stack.enter_async_context(own)
                 life = Life(service, chosen, parts, spread=_SPREAD)
                 await stack.enter_async_context(life)
@@ -160,11 +166,6 @@ def _signals() -> Iterator[asyncio.Event]:
     finally:
         for number in caught:
             loop.remove_signal_handler(number)
-
-
-def _log_event(event: ConnectionEvent) -> None:
-    level = logging.WARNING if event.state in _ALARMS else logging.INFO
-    _log.log(level, "connection %s%s", event.state.value, event.detail and f": {event.detail}")
 
 
 def _complain(error: MicroError, code: int) -> int:

@@ -7,9 +7,10 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, Unpack, overload
 
-from micro.backend import Backend
+from micro.backend import Backend, ConnectionEvent
 from micro.broker.contract import Broker
 from micro.client import Client
 from micro.codec import Codec, Codecs, default_codecs
@@ -22,7 +23,7 @@ from micro.endpoint import (
     subscriber_from_function,
 )
 from micro.errors import HandlerError, UsageError
-from micro.life import Life, Middleware, client_options
+from micro.life import Life, Middleware, announce, client_options
 from micro.memory import MemoryBackend
 from micro.middleware import Layer
 from micro.names import check_service
@@ -33,13 +34,17 @@ from micro.settings import OPTIONS, Part, Settings, load_settings
 from micro.signature import where
 from micro.transport.contract import Transport
 
-__all__ = ["Hook", "Service", "open_client"]
+__all__ = ["ConnectionHook", "Hook", "Service", "open_client"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+C = TypeVar("C", bound=Callable[[ConnectionEvent], None])
 
 Hook = Callable[[], Awaitable[None] | None]
 """What runs at start or stop: a function without arguments, `async` or not."""
+
+ConnectionHook = Callable[[ConnectionEvent], None]
+"""What learns of a connection's fate: a plain function that returns at once."""
 
 _OWN_QUEUE = "\0own"
 """Stands for the service's own name as a queue group, which `None` cannot."""
@@ -110,6 +115,7 @@ class Service:
         self._nameless: list[Callable[[str], Endpoint]] = []
         self.start_hooks: list[Hook] = []
         self.stop_hooks: list[Hook] = []
+        self.connection_hooks: list[ConnectionHook] = []
         self._subscribers: list[tuple[Any, str, str | None, Mapping[str, Any]]] = []
         self._client: Client | None = None
 
@@ -177,6 +183,22 @@ class Service:
     def on_stop(self, hook: T) -> T:
         """Run a function at stop, after the last request; its error is logged."""
         self.stop_hooks.append(hook)  # type: ignore[arg-type]  # T keeps the hook's own type
+        return hook
+
+    def on_connection(self, hook: C) -> C:
+        """Call a function with each `ConnectionEvent`: connected, disconnected, denied and so on.
+
+        It is called on the event loop, so it must be a plain function that returns at once; its
+        error is logged. All events are logged besides.
+
+        Raises:
+            HandlerError: it is a coroutine function.
+        """
+        if inspect.iscoroutinefunction(hook):
+            raise HandlerError(
+                f"{where(hook)}: on_connection takes a plain function, not a coroutine"
+            )
+        self.connection_hooks.append(hook)
         return hook
 
     @property
@@ -297,7 +319,12 @@ class Service:
             shared = backend or MemoryBackend()
             given = {"transport": shared, "broker": shared, "registry": shared}
         chosen = settings or self.settings()
-        async with Backends(name=self.name, settings=chosen, given={**given, **self.parts}) as own:
+        async with Backends(
+            name=self.name,
+            settings=chosen,
+            on_event=partial(announce, [self]),
+            given={**given, **self.parts},
+        ) as own:
             yield own
 
     def _add(

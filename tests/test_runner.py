@@ -10,13 +10,11 @@ from collections.abc import Iterator
 import pytest
 
 from micro import MemoryBackend, NotFound, Service, Settings
-from micro.backend import ConnectionEvent, ConnectionState
 from micro.errors import ConfigError, ConnectionLost, HandlerError, MicroError, Unavailable
 from micro.runner import (
     EXIT_CUT_OFF,
     EXIT_UNREACHABLE,
     EXIT_USAGE,
-    _log_event,
     run_async,
     run_main,
     run_services,
@@ -160,25 +158,6 @@ def test_a_coroutine_runs_on_a_loop_of_its_own() -> None:
         return 7
 
     assert run_async(work()) == 7
-
-
-@pytest.mark.parametrize(
-    ("state", "level"),
-    [
-        (ConnectionState.CONNECTED, logging.INFO),
-        (ConnectionState.DISCONNECTED, logging.WARNING),
-        (ConnectionState.RECONNECTED, logging.INFO),
-        (ConnectionState.DENIED, logging.WARNING),
-    ],
-)
-def test_what_happens_to_the_connection_is_logged(
-    state: ConnectionState, level: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO, "micro.service"):
-        _log_event(ConnectionEvent(state=state, detail="why"))
-
-    (record,) = caplog.records
-    assert (record.levelno, record.getMessage()) == (level, f"connection {state.value}: why")
 
 
 async def _ready(service: Service) -> None:

@@ -14,6 +14,8 @@ from micro import (
     Client,
     ClientStream,
     Conflict,
+    ConnectionEvent,
+    ConnectionState,
     Context,
     Deadline,
     DeadlineExceeded,
@@ -120,6 +122,11 @@ async def connect() -> None: ...
 
 @service.on_stop
 def disconnect() -> None: ...
+
+
+@service.on_connection
+def changed(event: ConnectionEvent) -> None:
+    assert_type(event.state, ConnectionState)
 
 
 def nobody(error: MicroError) -> Balance:
