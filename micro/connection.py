@@ -240,6 +240,8 @@ class Connection(Receiver):
             reply, _, slot = pending
             if slot is not None:
                 slot.discard(reply)
+            if self._pieces is not None:
+                self._pieces.forget(headers[ID])  # an error may come in place of the rest
             if not reply.done():
                 reply.set_result(message)
 
@@ -327,6 +329,11 @@ class Connection(Receiver):
         whole: Message | None = message
         try:
             if is_piece(message.headers):
+                id = message.headers.get(ID, "")
+                if id not in self._pending and id not in self._streams:
+                    # Taken for a call that has ended, it would wait for its other pieces for ever.
+                    self.late += 1
+                    return None
                 whole = self._in_pieces().take(message, self.say)
             if whole is not None and CONTENT_ENCODING in whole.headers:
                 whole = Message(whole.headers, expand(*whole))

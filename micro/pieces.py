@@ -35,8 +35,8 @@ class _Half:
 
     headers: dict[str, str]
     total: int
-    size: int = 0
-    parts: list[bytes] = field(default_factory=list)
+    charge: int
+    body: bytearray = field(default_factory=bytearray)
 
 
 class Pieces:
@@ -90,7 +90,7 @@ class Pieces:
     def close(self, id: str) -> None:
         """The call with this id is over: drop what is half sent or half received."""
         self._going.pop(id, None)
-        self._forget(id)
+        self.forget(id)
 
     def take(self, message: Message, say: Callable[[dict[str, str]], None]) -> Message | None:
         """Take a frame that is part of a message in pieces.
@@ -117,32 +117,33 @@ class Pieces:
         half = self._coming.get(id)
         if half is None:
             return None
-        half.parts.append(body)
-        half.size += len(body)
+        half.body += body
         say({ID: id, SIGNAL: "more"})
-        if half.size < half.total:
+        if len(half.body) < half.total:
             return None
-        self._forget(id)
-        whole = b"".join(half.parts)
-        if len(whole) > half.total:
+        self.forget(id)
+        if len(half.body) > half.total:
             raise PayloadTooLarge("more bytes came than were announced", refused=True)
-        return Message(half.headers, whole)
+        return Message(half.headers, bytes(half.body))
 
-    def _forget(self, id: str) -> None:
+    def forget(self, id: str) -> None:
+        """Drop what has come so far under this id."""
         if (half := self._coming.pop(id, None)) is not None:
-            self._promised -= half.total
+            self._promised -= half.charge
 
     def _begin(self, id: str, headers: dict[str, str]) -> None:
         text = headers[PIECES]
         total = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else LARGEST + 1
-        if total > LARGEST or self._promised + total > _MOST_WAITING:
+        plain = {name: value for name, value in headers.items() if name != PIECES}
+        # What announces little is charged more, or millions of them could wait for their rest.
+        charge = max(SMALL, total + sum(map(len, plain)) + sum(map(len, plain.values())))
+        if total > LARGEST or self._promised + charge > _MOST_WAITING:
             raise PayloadTooLarge(
                 f"{text[:12]} bytes are over the limit of {LARGEST}", refused=True
             )
-        self._forget(id)
-        self._promised += total
-        plain = {name: value for name, value in headers.items() if name != PIECES}
-        self._coming[id] = _Half(plain, total)
+        self.forget(id)
+        self._promised += charge
+        self._coming[id] = _Half(plain, total, charge)
 
 
 def is_piece(headers: Mapping[str, str]) -> bool:

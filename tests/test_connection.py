@@ -18,7 +18,18 @@ from micro.errors import (
     SocketClosed,
 )
 from micro.message import Message
-from micro.protocol import CREDIT, EOS, ERROR, ID, SIGNAL, STREAM, TIMEOUT, TOPIC, error_headers
+from micro.protocol import (
+    CREDIT,
+    EOS,
+    ERROR,
+    ID,
+    PIECES,
+    SIGNAL,
+    STREAM,
+    TIMEOUT,
+    TOPIC,
+    error_headers,
+)
 from micro.stream import WINDOW
 from micro.testing import Arrivals, Recorder
 from micro.timers import Timers
@@ -113,6 +124,21 @@ async def test_a_call_that_is_given_up_is_cancelled_at_the_peer(pair: Pair) -> N
 
     assert messages[1].headers == {ID: "1", SIGNAL: "cancel"}
     assert len(pair.connection) == 0
+
+
+async def test_pieces_of_an_answer_that_nobody_waits_for_are_not_kept(pair: Pair) -> None:
+    begun = {PIECES: "40000000"}
+    call = pair.call()
+    peer = await pair.peer()
+    peer.send(Message({ID: "7", **begun}, b"x"))
+    peer.send(Message({ID: "1", **begun}, b"x"))
+    peer.send(Message({ID: "1", ERROR: "in place of the rest"}, b""))
+    await call
+
+    assert pair.connection.late == 1
+    pieces = pair.connection._pieces
+    assert pieces is not None
+    assert (pieces._coming, pieces._promised) == ({}, 0)
 
 
 async def test_a_message_that_is_too_large_is_refused_and_forgotten() -> None:

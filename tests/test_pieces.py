@@ -121,3 +121,16 @@ def test_more_than_was_announced_is_refused() -> None:
 
     with pytest.raises(PayloadTooLarge):
         pieces.take(Message({ID: "1", SIGNAL: "piece"}, b"xx"), socket.say)
+
+
+def test_announcements_of_little_cannot_wait_without_number() -> None:
+    socket = Silent()
+    pieces = Pieces(socket)  # type: ignore[arg-type]
+    refused = 0
+    for number in range(20_000):
+        try:
+            pieces.take(Message({ID: str(number), PIECES: "1"}, b""), socket.say)
+        except PayloadTooLarge:
+            refused += 1
+
+    assert refused == 20_000 - len(pieces._coming) > 3000
