@@ -76,7 +76,8 @@ class MemoryTransport(Transport):
         try:
             check_topic(address)
         except InvalidName as error:
-            raise TransportError(f"cannot dial {address!r}: {error.detail}") from error
+            detail = f"cannot dial {address!r}: {error.detail}"
+            raise TransportError(detail, refused=True) from error
         socket = _Socket(self, f"{self._prefix}.{next(self._numbers)}", address)
         socket.receiver = receiver
         self._sockets.add(socket)

@@ -63,7 +63,8 @@ class NatsTransport(Transport):
         try:
             check_topic(address)
         except InvalidName as error:
-            raise TransportError(f"cannot dial {address!r}: {error.detail}") from error
+            detail = f"cannot dial {address!r}: {error.detail}"
+            raise TransportError(detail, refused=True) from error
         await self._ready()
         socket = DialedSocket(
             self._outbox,

@@ -44,8 +44,9 @@ class ListenerConformance:
     async def test_an_address_that_cannot_be_dialled_is_refused(
         self, other: Backend, address: str
     ) -> None:
-        with pytest.raises(TransportError):
+        with pytest.raises(TransportError) as caught:
             await transport_of(other).dial(address, Recorder())
+        assert caught.value.refused
 
     async def test_addresses_are_unique(self, backend: Backend, other: Backend) -> None:
         listeners = [await transport_of(b).listen(Arrivals()) for b in (backend, other) * 10]
