@@ -23,6 +23,9 @@ TTL_KEY = "micro-ttl"
 
 _DEEPEST = 4
 _MOST = 10_000
+_SMALL = 64 << 10
+# Bytes to a comma or bracket: the shortest that any writer has need of is ten.
+_LEAST_SHARE = 8
 _LONGEST_NAME = 255
 
 
@@ -115,6 +118,10 @@ def _sorted(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _parse(data: bytes) -> Any:
+    if len(data) > _SMALL:
+        parts = sum(data.count(mark) for mark in (b",", b"[", b"{"))
+        if parts > len(data) // _LEAST_SHARE:
+            raise CodecError("a record has more parts than it could need")
     try:
         return from_json(data)
     except ValueError as error:
@@ -126,6 +133,8 @@ def _read_service(fields: Mapping[str, Any]) -> Announcement:
     if not 0 < len(name) <= _LONGEST_NAME:
         raise CodecError("a record's service has no usable name")
     nodes = [_read_node(each) for each in _items(fields.get("nodes"))]
+    # Without an address a node cannot be called, without an id not told from others.
+    nodes = [(node, ttl) for node, ttl in nodes if node.id and node.address]
     record = ServiceRecord(
         name=name,
         version=_text(fields.get("version")),

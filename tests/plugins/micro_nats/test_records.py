@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micro.errors import CodecError
-from micro.registry.record import Node, ServiceRecord
+from micro.registry.record import EndpointRecord, Node, ServiceRecord, ValueRecord
 from micro_nats.records import decode_result, decode_service, encode_result, encode_service
 
 FRAMES = [
@@ -83,11 +83,29 @@ def test_a_ttl_is_carried_and_not_shown() -> None:
         b'{"name":"a","endpoints":[{"request":[]}]}',
         b'{"name":"%b"}' % (b"x" * 300),
         b'{"name":"a","nodes":' + b"[" * 100_000,
+        b'{"name":"a","nodes":[' + b"{}," * 100_000 + b"{}]}",
     ],
 )
 def test_what_is_no_record_is_a_codec_error(frame: bytes) -> None:
     with pytest.raises(CodecError):
         decode_service(frame)
+
+
+def test_nodes_that_nobody_could_call_are_passed_over() -> None:
+    nodes = [{"id": "a"}, {"address": "b"}, {}, {"id": "c", "address": "d"}]
+    found = decode_service(json.dumps({"name": "a", "nodes": nodes}).encode())
+
+    assert [node.id for node in found.record.nodes] == ["c"]
+
+
+def test_a_large_record_is_read() -> None:
+    value = ValueRecord(name="a", type="b")
+    endpoint = EndpointRecord(
+        name="A.B", request=ValueRecord(name="c", type="d", values=(value,) * 40)
+    )
+    record = ServiceRecord(name="a", version="1", endpoints=(endpoint,) * 500)
+
+    assert decode_service(encode_service(record)).record == record
 
 
 def test_a_tree_of_values_is_cut_off_below_what_any_writer_sends() -> None:
