@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 __all__ = ["Handler", "MalformedProtocol", "Parser", "parse_headers"]
 
 _LONGEST_LINE = 1 << 20
+_MOST_DIGITS = 10
 _STATUS_AT = len("NATS/1.0 ")
 
 
@@ -122,6 +123,8 @@ def _number(words: list[bytes], least: int) -> int:
     """The last of `least` or one more words, as a size."""
     if not least <= len(words) <= least + 1 or not words[-1].isdigit():
         raise MalformedProtocol(f"a message line with {len(words)} words")
+    if len(words[-1]) > _MOST_DIGITS:
+        raise MalformedProtocol(f"a size of {len(words[-1])} digits")
     return int(words[-1])
 
 

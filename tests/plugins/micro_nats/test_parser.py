@@ -92,6 +92,7 @@ def test_a_big_message_comes_whole_from_many_pieces() -> None:
         b"HMSG a 1 9 5\r\n",
         b"HMSG a 1 r x 9 12\r\n",
         b"HMSG a 1 x 12\r\n",
+        b"MSG a 1 %b\r\n" % (b"9" * 5000),
     ],
 )
 def test_a_line_that_makes_no_sense_is_an_error(line: bytes) -> None:
