@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import statistics
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -147,8 +148,15 @@ async def run_line(command: Sequence[str]) -> str:
             await process.wait()
     lines = out.splitlines()
     if process.returncode or not lines:
-        raise RuntimeError((errors.decode().strip().splitlines() or ["it printed nothing"])[-1])
+        raise RuntimeError(_reason(errors.decode()))
     return lines[-1].decode()
+
+
+def _reason(errors: str) -> str:
+    """What a traceback, or a group of them, says in the end."""
+    lines = [line.strip(" |+-") for line in errors.splitlines()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (named or [line for line in lines if line] or ["it printed nothing"])[-1]
 
 
 @asynccontextmanager
