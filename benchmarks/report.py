@@ -50,6 +50,8 @@ class Run:
         ]
         if failures:
             parts.append(f"Failed: {'; '.join(failures)}.")
+        if measured:
+            parts += ["### Targets", target_table(measured, self.contenders)]
         if self.figures:
             title = f"In brackets, how many times that `{OURS}` has."
             parts += ["### Rates", title, rate_table(self.figures, self.contenders)]
@@ -57,8 +59,6 @@ class Run:
             parts += [head, detail_table(self.figures)]
         if self.probes.values:
             parts += [f"### `{OURS}` alone", probe_table(self.probes)]
-        if measured:
-            parts += ["### Targets", target_table(measured, self.contenders)]
         return "\n\n".join(parts) + "\n"
 
     def verdicts(self) -> list[Verdict]:
