@@ -19,6 +19,7 @@ from micro_nats.options import Settings
 __all__ = ["Dialer"]
 
 _AUTHORIZATION = ("authorization", "authentication", "credentials", "revoked", "nkey", "jwt")
+_CERTIFICATE = "the server wants a client's certificate: set tls_cert and tls_key"
 _HINT = "start one with `micro server`, or do without with --transport=memory"
 
 
@@ -125,6 +126,8 @@ class Dialer:
                 await client.open(server.url, await self._arguments(server))
             except Exception as error:
                 # Sockets, TLS, HTTP, keys and files: each library has errors of its own.
+                if self._uncertified(client, error):
+                    error = ConfigError(f"TLS failed: {_CERTIFICATE}")
                 failures[server.url] = _reason(error)
                 hopeless = hopeless or _hopeless(error, server.url)
                 continue
@@ -135,6 +138,17 @@ class Dialer:
         if final and hopeless is not None:
             raise hopeless
         return None
+
+    def _uncertified(self, client: HardenedClient, error: Exception) -> bool:
+        """Whether a server closed the connection for want of a client's certificate.
+
+        With TLS 1.3 it says so after the handshake, and what it says may be lost with the
+        connection, on which the greeting is under way.
+        """
+        wanted = client.info.get("tls_required") and client.info.get("tls_verify")
+        broken = isinstance(error, ssl.SSLError | ConnectionError)
+        told = isinstance(error, ssl.SSLCertVerificationError)  # the other side's certificate
+        return bool(wanted) and broken and not told and not self._settings.certified
 
     async def _arguments(self, server: ServerAddress) -> dict[str, Any]:
         arguments = await self._settings.arguments(server)

@@ -49,6 +49,7 @@ class Settings:
     Attributes:
         servers: The configured servers.
         connect: Arguments for nats-py's `connect`.
+        certified: Whether a certificate of the client's own is given, as far as anybody knows.
         inbox_prefix: What this process's reply subjects begin with.
         reconnect_wait: Seconds before a second try to reconnect; later ones wait longer.
         reconnect_wait_max: Seconds that no wait exceeds.
@@ -56,6 +57,7 @@ class Settings:
 
     servers: tuple[ServerAddress, ...]
     connect: Mapping[str, Any] = field(repr=False)
+    certified: bool = False
     inbox_prefix: str = "_INBOX"
     reconnect_wait: float = 0.1
     reconnect_wait_max: float = 3.0
@@ -102,6 +104,7 @@ def read_settings(options: BackendOptions) -> Settings:
     return Settings(
         servers=servers,
         connect=connect,
+        certified=files["tls_cert"] is not None or "tls" in driver,
         inbox_prefix=_check_prefix(prefix),
         reconnect_wait=min(first, longest),
         reconnect_wait_max=longest,
