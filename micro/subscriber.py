@@ -190,6 +190,10 @@ class _Shared(Delivery):
         await self.ack()
 
 
+class _Unreadable(Exception):
+    """The event's bytes are not of the subscriber's type."""
+
+
 class _Subscriber:
     """One subscriber: from delivery to handler."""
 
@@ -238,6 +242,9 @@ class _Subscriber:
                 raise
             # Nobody asked for it: the handler awaited something that was cancelled.
             await self._fail(delivery)
+        except _Unreadable as error:
+            # The sender's fault, whoever that is: a traceback would say nothing of it.
+            await self._fail(delivery, str(error))
         except Exception:
             # The boundary of a handler: an event that fails is told to the broker and the log.
             await self._fail(delivery)
@@ -245,9 +252,13 @@ class _Subscriber:
             self._scope.release(task)
             self._gate.leave()
 
-    async def _fail(self, delivery: Delivery) -> None:
+    async def _fail(self, delivery: Delivery, reason: str = "") -> None:
         self._counters.failed += 1
-        _log.exception("%s failed on an event of %s", self.spec.name, delivery.topic)
+        if reason:
+            name, topic = self.spec.name, delivery.topic
+            _log.error("%s failed on an event of %s: it cannot be read: %s", name, topic, reason)
+        else:
+            _log.exception("%s failed on an event of %s", self.spec.name, delivery.topic)
         try:
             await delivery.nack()
         except Exception as error:
@@ -264,7 +275,10 @@ class _Subscriber:
             headers = canonical(headers)
             content_type = headers.get(CONTENT_TYPE, _JSON)
         if spec.takes_event:
-            event = self._codecs.decoder_for(content_type, spec.event_type)(body)
+            try:
+                event = self._codecs.decoder_for(content_type, spec.event_type)(body)
+            except MicroError as error:
+                raise _Unreadable(error.detail) from error
         context = Context(self._service, spec.name, headers, id=headers.get(ID, ""), topic=topic)
         ambient_context.set(context)
         if self._chain is not None:
