@@ -40,7 +40,7 @@ class Registry(ABC):
 
     @abstractmethod
     async def get_service(self, name: str) -> tuple[ServiceRecord, ...]:
-        """Ask who serves `name`: a record for each version, merged by node id.
+        """Ask who serves `name`: a record for each version, merged by node id and address.
 
         Empty when nobody answers; always back within a bound.
 

@@ -13,7 +13,8 @@ class Node:
     """One running instance.
 
     Attributes:
-        id: Unique among the service's nodes: `<service>-<server id>`.
+        id: `<service>-<server id>`; unique unless somebody starts two instances with one id, so
+            that nodes are told apart by their addresses as well.
         address: Where its listener can be dialled; opaque to all but the transport.
         metadata: Text to text; `protocol`, `transport` and the like tell how to speak to it.
     """
@@ -21,6 +22,11 @@ class Node:
     id: str
     address: str
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from the service's other nodes: its id and address."""
+        return self.id, self.address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +60,17 @@ class ServiceRecord:
 
 
 def merge_records(records: Iterable[ServiceRecord]) -> tuple[ServiceRecord, ...]:
-    """Merge by name, version and node id, the later node winning; sorted by name and version."""
+    """Merge by name, version, node id and address, the later one winning.
+
+    Sorted by name and version, the nodes by id and address.
+    """
     services: dict[tuple[str, str], ServiceRecord] = {}
-    nodes: dict[tuple[str, str], dict[str, Node]] = {}
+    nodes: dict[tuple[str, str], dict[tuple[str, str], Node]] = {}
     for record in records:
         key = (record.name, record.version)
         services[key] = record
-        nodes.setdefault(key, {}).update((node.id, node) for node in record.nodes)
+        nodes.setdefault(key, {}).update((node.key, node) for node in record.nodes)
     return tuple(
-        replace(services[key], nodes=tuple(sorted(nodes[key].values(), key=lambda n: n.id)))
+        replace(services[key], nodes=tuple(sorted(nodes[key].values(), key=lambda n: n.key)))
         for key in sorted(services)
     )

@@ -38,7 +38,7 @@ class Following(AsyncIterator[tuple[ServiceRecord, ...]]):
         self.name = name
         self._ask = ask
         self._versions: dict[str, ServiceRecord] = {}
-        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._seen: dict[tuple[str, str, str], _Seen] = {}
         self._newest: tuple[ServiceRecord, ...] = ()
         self._given: tuple[ServiceRecord, ...] | None = None
         self._closed = False
@@ -73,15 +73,16 @@ class Following(AsyncIterator[tuple[ServiceRecord, ...]]):
             ttl = announcement.ttl or DEFAULT_TTL
             self._versions[record.version] = replace(record, nodes=())
             for node in record.nodes:
-                if (record.version, node.id) not in self._seen:
+                key = (record.version, *node.key)
+                if key not in self._seen:
                     self._joined.set()
-                self._seen[record.version, node.id] = _Seen(node, now + ttl)
+                self._seen[key] = _Seen(node, now + ttl)
         self._renew()
 
     def remove(self, record: ServiceRecord) -> None:
-        """Take back a record's nodes."""
+        """Take back a record's nodes, not others that happen to have the same id."""
         for node in record.nodes:
-            self._seen.pop((record.version, node.id), None)
+            self._seen.pop((record.version, *node.key), None)
         self._renew()
 
     def close(self) -> None:
@@ -128,12 +129,12 @@ class Following(AsyncIterator[tuple[ServiceRecord, ...]]):
 
     def _renew(self) -> None:
         nodes: dict[str, list[Node]] = {}
-        for (version, _), seen in self._seen.items():
+        for (version, _, _), seen in self._seen.items():
             nodes.setdefault(version, []).append(seen.node)
         self._newest = tuple(
             replace(
                 self._versions[version],
-                nodes=tuple(sorted(nodes[version], key=lambda node: node.id)),
+                nodes=tuple(sorted(nodes[version], key=lambda node: node.key)),
             )
             for version in sorted(nodes)
         )

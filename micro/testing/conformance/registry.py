@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -112,6 +113,25 @@ class RegistryConformance:
 
         assert both == (_record(name, "a", "b"),)
         assert one == (_record(name, "b"),)
+
+    async def test_nodes_of_one_id_are_told_apart_by_their_addresses(
+        self, backend: Backend, other: Backend
+    ) -> None:
+        name = _name()
+        there, here = (
+            ServiceRecord(name=name, version="1.0.0", nodes=(Node(id="a", address=address),))
+            for address in ("at.a", "at.b")
+        )
+        both = (replace(there, nodes=there.nodes + here.nodes),)
+        async with _registry(backend).watch(name) as sets:
+            async with self._register(other, there):
+                async with self._register(backend, here):
+                    await self._until(sets, lambda found: found == both)
+                    assert await _registry(backend).get_service(name) == both
+                await self._until(sets, lambda found: found == (there,))
+                async with self._register(backend, here):
+                    await self._until(sets, lambda found: found == both)
+            await self._until(sets, lambda found: found == ())
 
     async def test_services_are_listed(self, backend: Backend, other: Backend) -> None:
         first, second = sorted((_name(), _name()))
