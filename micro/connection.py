@@ -335,6 +335,11 @@ class Connection(Receiver):
                     self.late += 1
                     return None
                 whole = self._in_pieces().take(message, self.say)
+            elif SIGNAL in message.headers:
+                # For a stream, or a word that only newer peers know: never an answer.
+                if (stream := self._streams.get(message.headers.get(ID, ""))) is not None:
+                    stream.steer(message.headers)
+                return None
             if whole is not None and CONTENT_ENCODING in whole.headers:
                 whole = Message(whole.headers, expand(*whole))
             return whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from micro.errors import Cancelled, ConnectionLost, MicroError, ResourceExhausted
@@ -69,17 +70,20 @@ class StreamCall:
         self.end(Cancelled("the stream was left", id="micro.client"))
 
     def take(self, message: Message) -> None:
-        """Take a frame of the peer's for this stream."""
+        """Take an item of the peer's for this stream, or its end."""
         headers = message.headers
-        if headers.get(SIGNAL) == "credit":
-            self.outflow.add(credit_from(headers))
-        elif headers.get(ERROR) is None:
+        if headers.get(ERROR) is None:
             if not self.inflow.feed(message.body):
                 self.outflow.fail(ResourceExhausted("the reader is too slow"))
                 if self._connection.native:
                     self._signal("cancel")
         else:
             self.end(None if headers[ERROR] == EOS else error_from(headers))
+
+    def steer(self, headers: Mapping[str, str]) -> None:
+        """Take a signal of the peer's for this stream; one that is not known is passed over."""
+        if headers.get(SIGNAL) == "credit":
+            self.outflow.add(credit_from(headers))
 
     def end(self, error: MicroError | None) -> None:
         """The peer ended the stream, or the connection did."""

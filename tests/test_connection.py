@@ -262,6 +262,21 @@ async def test_an_error_of_a_broken_reply_does_not_reach_other_calls(pair: Pair)
     calls[0].cancel()
 
 
+@pytest.mark.parametrize("signal", ["progress", "credit", ""])
+async def test_a_signal_is_never_taken_for_an_answer(pair: Pair, signal: str) -> None:
+    call = pair.call()
+    await pair.peer()
+    await pair.heard.wait_for(1)
+    stream = await pair.connection.open_stream({}, b"", None)
+    for id in ("1", "2"):
+        await pair.reply(b"no answer", **{ID: id, SIGNAL: signal})
+    await pair.reply(b"item", **{ID: "2"})
+    await pair.reply(b"answer", **{ID: "1"})
+
+    assert (await call).body == b"answer"
+    assert await stream.inflow.read() == b"item"
+
+
 async def test_a_stream_opens_with_credit_and_the_time_that_is_left(pair: Pair) -> None:
     await pair.connection.open_stream({"zone": "a"}, b"first", Deadline.after(5))
     await pair.peer()
