@@ -57,8 +57,8 @@ class Login:
     [
         ("password", "a wrong password"),
         ("address", "a wrong password in the server's address"),
-        ("user", "an unknown user"),
-        ("token", "a wrong token"),
+        pytest.param("user", "an unknown user", marks=pytest.mark.slow),
+        pytest.param("token", "a wrong token", marks=pytest.mark.slow),
         ("nkey", "an unknown NKey"),
         ("jwt", "an expired JWT"),
     ],
@@ -259,7 +259,7 @@ async def test_a_service_that_may_not_answer_says_so_in_its_log(tmp_path, verdic
     ("subject", "name"),
     [
         ("_INBOX.>", "its inbox"),
-        ("points.calls", "its own address"),
+        pytest.param("points.calls", "its own address", marks=pytest.mark.slow),
         ("points.happened", "its topic"),
         ("micro.nats.query", "the registry's queries"),
     ],

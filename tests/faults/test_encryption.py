@@ -81,7 +81,12 @@ class Setting:
     ("kind", "fault", "reason"),
     [
         ("stranger", "certificate is of another authority", "certificate verify failed"),
-        ("unknown", "certificate is of an authority that nobody named", "verify failed"),
+        pytest.param(
+            "unknown",
+            "certificate is of an authority that nobody named",
+            "verify failed",
+            marks=pytest.mark.slow,
+        ),
         ("expired", "certificate has expired", "certificate has expired"),
         ("elsewhere", "certificate is for another host", "IP address mismatch"),
         ("nameless", "wish for a client's certificate is not met", "wants a client's certificate"),
