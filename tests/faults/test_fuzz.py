@@ -194,6 +194,7 @@ def read_record(data: bytes) -> None:
 def round_trip_record(case: tuple[str, str, dict[str, str]]) -> None:
     name, address, metadata = case
     node = Node(id="a", address=f"a{address}", metadata=metadata)
+    metadata.pop("micro-ttl", None)  # it is the writer's own
     record = ServiceRecord(name=name or "x", version="1", nodes=(node,), metadata=metadata)
     assert decode_service(encode_service(record)).record == record
     assert decode_result(encode_result("create", record))[1].record == record
