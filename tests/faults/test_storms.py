@@ -1,19 +1,24 @@
-"""A backend that fails is not drowned by those who try again."""
+"""Storms: tries and tries again at a backend that fails, and sockets and streams in numbers."""
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 
 from tests.faults.clock import lasts
 from tests.faults.load import client_of, run_load, within
+from tests.faults.network import connections
 from tests.faults.process import run_program
 
 RATE = 200
 # What docs and code of the budget promise: ten tokens at first, a tenth for each success.
 AT_FIRST = 10
 EARNED = 0.1
+MANY = 10_000
 
 
 async def fail(client, error: str) -> dict[str, int]:
@@ -109,3 +114,104 @@ async def test_an_error_that_is_not_passing_is_not_tried_again(server, verdict) 
     row.measured = f"{attempts} attempts for {len(load.calls)} calls, {tokens:g} tokens left"
     assert attempts == len(load.calls)
     assert tokens == AT_FIRST
+
+
+async def grow(client, what: str, number: int) -> None:
+    """Ask the service until it has so many sockets or calls open."""
+    async with asyncio.timeout(20):
+        while (await client.call("points", "Points.Count"))[what] < number:
+            await lasts(0.01)
+
+
+async def shrink(client, what: str, number: int, timeout: float = 20.0) -> float:
+    """Ask the service until it has no more than so many open; the seconds that it took."""
+    started = time.monotonic()
+    async with asyncio.timeout(timeout):
+        while (await client.call("points", "Points.Count"))[what] > number:
+            await lasts(0.02)
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize(
+    ("number", "bound"),
+    [
+        pytest.param(signal.SIGTERM, 2.0, id="closed"),
+        pytest.param(
+            signal.SIGKILL, 120.0, id="killed", marks=[pytest.mark.slow, pytest.mark.timeout(180)]
+        ),
+    ],
+)
+async def test_ten_thousand_sockets_are_cheap_and_go_with_their_peer(
+    server, verdict, number, bound
+) -> None:
+    row = verdict(
+        f"A peer opens {MANY:,} sockets to one service and ends by {signal.Signals(number).name}",
+        "open within 10 s, under 20 KiB each at either end, one subscription for all; calls of "
+        f"others are answered meanwhile; all are freed within {bound:g} s",
+    )
+    serve = run_program("sockets", "--transport-address", server.address)
+    async with serve as service, client_of(server.address) as client:
+        await service.says("ready: points")
+        await grow(client, "sockets", 1)
+        memory = service.memory()
+        async with run_program("sockets", "dial", server.address, str(MANY)) as peer:
+            await peer.says("opened")
+            (told,) = (line.split() for line in peer.log if line.startswith("opened"))
+            await grow(client, "sockets", MANY + 1)
+            served = (service.memory() - memory) * 1024 / MANY
+            (many,) = [each for each in await connections(server) if each.get("name") == "many"]
+            async with run_load(client, rate=100, kinds=("read",)) as load:
+                await lasts(0.5)
+            peer.signal(number)
+            freed = await shrink(client, "sockets", 1, bound + 5)
+
+    seconds, dialled = float(told[1]), float(told[2]) / 1024
+    row.measured = (
+        f"open in {seconds:.2f} s, {served:.1f} KiB each where they are served and {dialled:.1f} "
+        f"where they were dialled, freed in {freed:.1f} s, calls p99 {within(load.calls):.3f} s"
+    )
+    assert seconds < 10.0
+    assert max(served, dialled) < 20.0
+    # The other one is for answers of the registry.
+    assert many["subscriptions"] == 2
+    assert not load.failed, load.errors
+    assert freed < bound
+
+
+async def test_ten_thousand_streams_and_slow_ones_delay_no_call(server, verdict) -> None:
+    row = verdict(
+        f"A client opens {MANY:,} streams to one service and two that pour out more than it reads",
+        "open within 10 s, under 20 KiB each where they are served; calls beside them fail never, "
+        "p99 under 50 ms; all are freed within 5 s of their end",
+    )
+    flags = ("--transport-address", server.address, "--max-concurrency", str(2 * MANY))
+    async with run_program("sockets", *flags) as service, client_of(server.address) as client:
+        await service.says("ready: points")
+        async with run_load(client, rate=100, kinds=("read",)) as calm:
+            await lasts(0.5)
+        memory, started = service.memory(), time.monotonic()
+        async with AsyncExitStack() as streams:
+            for number in range(MANY):
+                job = {"number": number}
+                await streams.enter_async_context(client.stream("points", "Points.Tick", job))
+            await grow(client, "calls", MANY + 1)
+            seconds = time.monotonic() - started
+            each = (service.memory() - memory) * 1024 / MANY
+            for _ in range(2):
+                job = {"number": 4096}
+                await streams.enter_async_context(client.stream("points", "Points.Pour", job))
+            async with run_load(client, rate=100, kinds=("read",)) as load:
+                await lasts(1.0)
+            ended = time.monotonic()
+        await shrink(client, "calls", 1)
+        freed = time.monotonic() - ended
+
+    row.measured = (
+        f"open in {seconds:.2f} s, {each:.1f} KiB each, freed in {freed:.1f} s; calls p99 "
+        f"{within(calm.calls) * 1000:.1f} ms without and {within(load.calls) * 1000:.1f} ms beside"
+    )
+    assert seconds < 10.0
+    assert each < 20.0
+    assert not load.failed, load.errors
+    assert within(load.calls) < 0.05
+    assert freed < 5.0
