@@ -12,7 +12,7 @@ from micro.message import Message
 from tests.faults.conftest import CASES
 
 PROPERTIES = 23
-EACH = -(-CASES // PROPERTIES) if CASES else 50
+EACH = -(-CASES // PROPERTIES) if CASES else 100
 """Cases for each property, so that all of them together get as many as were asked for."""
 
 _SETTINGS = settings(

@@ -145,8 +145,14 @@ _WORDS = [
     "\x00",
     "ÿ",
 ]
+LINES = st.builds(
+    lambda *parts: b"".join(parts),
+    st.sampled_from([b"MSG a 1 ", b"MSG a 1 r ", b"HMSG a 1 5 ", b"HMSG a 1 r 12 "]),
+    st.sampled_from([b"0", b"-1", b"5", b"12", b"0x1", b"9" * 9, b"9" * 5000]),
+    st.sampled_from([b"\r\n", b"\r\nhello", b"\n"]),
+)
 WORDS = st.lists(
-    st.sampled_from([word.encode("latin-1") for word in [*_WORDS, *"01- ", "\r\n", "9" * 5000]])
+    LINES | st.sampled_from([word.encode("latin-1") for word in [*_WORDS, *"01- ", "\r\n"]])
 ).map(b"".join)
 CUTS = st.lists(st.integers(0, 200), max_size=4)
 ON_WIRE = st.lists(BODIES, max_size=3)
@@ -260,7 +266,7 @@ PURE = {
     "protocol": (
         Property(st.tuples(ON_WIRE, CUTS), parse_whole),
         Property(st.tuples(edited(ON_WIRE.map(messages_on_the_wire)), CUTS), parse_broken),
-        Property(st.tuples(WORDS, CUTS), parse_broken),
+        Property(st.tuples(LINES | WORDS, CUTS), parse_broken),
     ),
     "headers and names": (
         Property(HEADERS, read_headers),
