@@ -37,7 +37,7 @@ async def numbers(server) -> set[object]:
     return {each["cid"] for each in await connections(server)}
 
 
-@pytest.mark.parametrize("first", ["n1", "n2"])
+@pytest.mark.parametrize("first", ["n1", pytest.param("n2", marks=pytest.mark.slow)])
 async def test_two_instances_of_one_id_are_both_used_and_stopped_alone(
     server, tmp_path, verdict, first
 ) -> None:
@@ -52,10 +52,10 @@ async def test_two_instances_of_one_id_are_both_used_and_stopped_alone(
         client_of(server.address) as client,
     ):
         async with run_load(client, rate=150, kinds=("read", "award")) as load:
-            await lasts(0.4)
+            await lasts(0.3)
             (record,) = await client.registry.get_service("points")
             await fleet[first].stop()
-            await lasts(0.4)
+            await lasts(0.3)
         async with client_of(server.address) as newcomer:
             found = await read(newcomer)
 
