@@ -10,6 +10,7 @@ __all__ = ["Breaker"]
 _TRIP = 5
 _COOL_DOWN = 1.0
 _LONGEST = 30.0
+_LONGEST_GONE = 2.0
 
 
 class Breaker:
@@ -17,6 +18,7 @@ class Breaker:
 
     While it is open the node gets no calls. After a cool-down, 1 s at first and doubled up to 30 s
     with jitter, one probe goes through: its success closes the breaker, its failure opens it again.
+    For a node that is known to be gone it is 2 s at most.
 
     Attributes:
         closed: Whether calls go through freely.
@@ -59,8 +61,9 @@ class Breaker:
             self._open()
 
     def eject(self) -> None:
-        """Open at once: the node is known to be gone."""
+        """Open at once: the node is known to be gone. Looking for it costs a ping and no call."""
         self.gone = True
+        self._cool_down = min(self._cool_down, _LONGEST_GONE)
         self._open()
 
     def release(self) -> None:

@@ -97,16 +97,28 @@ def test_a_failure_that_many_calls_tell_of_counts_once(breaker: Breaker, clock: 
 def test_it_never_stays_open_for_longer_than_half_a_minute_and_some(
     breaker: Breaker, clock: Clock
 ) -> None:
+    for _ in range(5):
+        breaker.failure()
     for _ in range(20):
-        breaker.eject()
         clock.now += 36.1
         assert breaker.admits()
-    breaker.eject()
+        breaker.failure()
     clock.now += 23.9
     assert not breaker.admits()
     clock.now += 12.2
 
     assert breaker.admits()
+
+
+def test_one_that_is_gone_is_looked_for_every_other_second(breaker: Breaker, clock: Clock) -> None:
+    for _ in range(20):
+        breaker.eject()
+        clock.now += 2.41
+        assert breaker.admits()
+    breaker.eject()
+    clock.now += 1.59
+
+    assert not breaker.admits()
 
 
 def test_a_probe_that_told_nothing_makes_way_for_another(breaker: Breaker, clock: Clock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,9 @@ __all__ = ["Dialer"]
 
 _AUTHORIZATION = ("authorization", "authentication", "credentials", "revoked", "nkey", "jwt")
 _CERTIFICATE = "the server wants a client's certificate: set tls_cert and tls_key"
+# A server that lets one in and closes the connection at once, as it does while credentials expire,
+# is no more there than one that does not answer.
+_BRIEF = 0.25
 _HINT = "start one with `micro server`, or do without with --transport=memory"
 
 
@@ -35,6 +39,8 @@ class Dialer:
         self._client = client
         self._discovered: tuple[ServerAddress, ...] = ()
         self._last: HardenedClient | None = None
+        self._connected_at = -_BRIEF
+        self._wait = settings.reconnect_wait
         self.current = ""
 
     @property
@@ -86,19 +92,19 @@ class Dialer:
             failed: Told why, after each round of all servers that failed.
         """
         await self.discard()
-        wait = self._settings.reconnect_wait
-        # Many clients lose the same server at once: even the first try is spread.
-        await asyncio.sleep(random.uniform(0, wait))
+        if time.monotonic() - self._connected_at > _BRIEF:
+            self._wait = self._settings.reconnect_wait
         while True:
+            # Many clients lose the same server at once: even the first try is spread.
+            await asyncio.sleep(random.uniform(0, self._wait))
+            # A cut connection is back at the first try. Where that fails the server is away: those
+            # who lost it try at different times, or they would flood it as soon as it is back.
+            self._wait = min(self._wait * 5, self._settings.reconnect_wait_max)
             failures: dict[str, str] = {}
             client = await self._round(failures, final=False)
             if client is not None:
                 return client
             failed("; ".join(f"{url}: {reason}" for url, reason in failures.items()))
-            # A cut connection is back at the first try. Where that fails the server is away: those
-            # who lost it try at different times, or they would flood it as soon as it is back.
-            wait = min(wait * 5, self._settings.reconnect_wait_max)
-            await asyncio.sleep(random.uniform(0, wait))
 
     async def discard(self) -> None:
         """Close what is left of the newest connection."""
@@ -132,6 +138,7 @@ class Dialer:
                 hopeless = hopeless or _hopeless(error, server.url)
                 continue
             self._last = client
+            self._connected_at = time.monotonic()
             self.current = server.url
             self.discover(client.info)
             return client

@@ -154,14 +154,14 @@ async def test_a_running_service_takes_new_credentials_from_its_file(
         getattr(rotation, f"revoke_{kind}")(server)
         await program.says("connection disconnected")
         await lasts(2.0)
-        tries, told = len(proxy.accepted), program.said("cannot reconnect")
+        tries = len(proxy.accepted)
         getattr(rotation, f"renew_{kind}")()
         back = await succeeds(lambda: read(client, timeout=0.5))
         alive = program.alive
 
     row.measured = f"{tries} tries in 2 s, served {back:.2f} s after"
     assert alive
-    assert 1 <= told <= tries < 10
+    assert 1 <= tries < 10
     assert back < 5.0
 
 
