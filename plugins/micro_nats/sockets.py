@@ -36,6 +36,9 @@ __all__ = ["AcceptedSocket", "DialedSocket", "NatsSocket", "Outbox"]
 
 log = logging.getLogger("micro.nats")
 
+# Sharing saves what a message of its own costs, which is little beside this many bytes; whoever
+# waits for the last of them starts late.
+_ENOUGH = 128 << 10
 _FULL = 60 << 20
 _MARGIN = 512
 _HEADERS = 8192
@@ -165,7 +168,12 @@ class NatsSocket(Socket):
             self._size = size
             self._parcel += 1
             outbox.touch(self)
-        elif self.binary and len(parts) < MOST_MESSAGES and self._size + size <= outbox.limit:
+        elif (
+            self.binary
+            and len(parts) < MOST_MESSAGES
+            and self._size < _ENOUGH
+            and self._size + size <= outbox.limit
+        ):
             parts.append(part)
             self._size += size
         else:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 
 from micro_nats.server import NatsServer, find_server, run_server
-from tests.faults.verdicts import Verdict, write_table
+from tests.faults.verdicts import Verdict, renew_rows, write_table
 
 _VERDICTS = pytest.StashKey[list[Verdict]]()
 CASES = int(os.environ.get("HYPOTHESIS_CASES", "0"))
@@ -28,6 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--write-reliability-table",
         action="store_true",
         help="write what was measured into docs/reliability.md",
+    )
+    parser.addoption(
+        "--renew-reliability-rows",
+        action="store_true",
+        help="the same, for the tests that ran; the rows of others stay",
     )
 
 
@@ -56,11 +61,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not session.config.getoption("--write-reliability-table", default=False):
-        return
     verdicts = session.config.stash.get(_VERDICTS, [])
-    if verdicts:
+    if verdicts and session.config.getoption("--write-reliability-table", default=False):
         write_table(verdicts, _about())
+    elif verdicts and session.config.getoption("--renew-reliability-rows", default=False):
+        renew_rows(verdicts, _about())
 
 
 def _about() -> str:

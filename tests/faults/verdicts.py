@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PAGE", "Verdict", "write_table"]
+__all__ = ["PAGE", "Verdict", "renew_rows", "write_table"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 _BEGIN = "<!-- written by `make faults`: begin -->"
 _END = "<!-- written by `make faults`: end -->"
+_HEAD = "| Fault | Criterion | Measured | Verdict |\n| --- | --- | --- | --- |"
 
 
 @dataclass(slots=True)
@@ -37,9 +38,27 @@ class Verdict:
 
 def write_table(verdicts: list[Verdict], about: str) -> None:
     """Put the rows between the page's two marks."""
-    head = "| Fault | Criterion | Measured | Verdict |\n| --- | --- | --- | --- |"
-    rows = "\n".join(verdict.row() for verdict in verdicts)
-    text = PAGE.read_text()
-    before, _, rest = text.partition(_BEGIN)
+    _write(about, [verdict.row() for verdict in verdicts])
+
+
+def renew_rows(verdicts: list[Verdict], about: str) -> None:
+    """Put a row in the place of the one that told of the same fault in an earlier run."""
+    old, _, rows = _read().partition(_HEAD)
+    renewed = {_fault(verdict.row()): verdict.row() for verdict in verdicts}
+    kept = [renewed.pop(_fault(row), row) for row in rows.strip().splitlines()]
+    _write(f"{old.strip()} {len(verdicts)} row(s) since: r{about[1:]}", [*kept, *renewed.values()])
+
+
+def _fault(row: str) -> str:
+    return row.partition(" | ")[0]
+
+
+def _read() -> str:
+    return PAGE.read_text().partition(_BEGIN)[2].partition(_END)[0]
+
+
+def _write(about: str, rows: list[str]) -> None:
+    before, _, rest = PAGE.read_text().partition(_BEGIN)
     after = rest.partition(_END)[2]
-    PAGE.write_text(f"{before}{_BEGIN}\n\n{about}\n\n{head}\n{rows}\n\n{_END}{after}")
+    table = "\n".join([_HEAD, *rows])
+    PAGE.write_text(f"{before}{_BEGIN}\n\n{about}\n\n{table}\n\n{_END}{after}")

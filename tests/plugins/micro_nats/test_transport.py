@@ -65,12 +65,27 @@ class TestCoalescing:
             socket = await other.transport.dial(
                 listener.address, Recorder(), metadata=listener.metadata
             )
-            numbers = [socket.send(Message({}, b"x" * 300_000)) for _ in range(7)]
+            sizes = [100_000, 900_000, 100_000, 1_000_000]
+            numbers = [socket.send(Message({}, b"x" * size)) for size in sizes]
             await arrivals.wait_for(1)
-            await arrivals.recorders[0].wait_for(7)
+            await arrivals.recorders[0].wait_for(4)
 
-        assert numbers == [1, 1, 1, 2, 2, 2, 3]
-        assert arrivals.recorders[0].parcels == [3, 3, 1]
+        assert numbers == [1, 1, 2, 3]
+        assert arrivals.recorders[0].parcels == [2, 1, 1]
+
+    async def test_large_messages_do_not_wait_for_each_other(
+        self, backend: Backend, other: Backend
+    ) -> None:
+        arrivals = Arrivals()
+        async with await backend.transport.listen(arrivals) as listener:
+            socket = await other.transport.dial(
+                listener.address, Recorder(), metadata=listener.metadata
+            )
+            numbers = [socket.send(Message({}, b"x" * 70_000)) for _ in range(5)]
+            await arrivals.wait_for(1)
+            await arrivals.recorders[0].wait_for(5)
+
+        assert numbers == [1, 1, 2, 2, 3]
 
     async def test_answers_are_coalesced_as_well(
         self, backend: Backend, other: Backend, echo: Listener
