@@ -249,21 +249,21 @@ class Connection(Receiver):
         """End every call and stream at once, each with what the end means for it."""
         self.error = error
         pending, self._pending = self._pending, {}
-        newest = next(reversed(pending), "")
-        for id, call in pending.items():
+        alone = len(pending) == 1 and not self._streams
+        for call in pending.values():
             if call.slot is not None:
                 call.slot.discard(call.reply)
             if not call.reply.done():
-                call.reply.set_exception(_fate(error, call.parcel, newest=id == newest))
+                call.reply.set_exception(_fate(error, call.parcel, alone=alone))
         for stream in tuple(self._streams.values()):
-            stream.end(_fate(error, 0, newest=False))
+            stream.end(_fate(error, 0, alone=False))
         self._on_closed(self)
 
     def _prepare(
         self, headers: dict[str, str], id: str, reply: _Reply, deadline: Deadline | None
     ) -> set[_Reply] | None:
         if self.error is not None:
-            gone = _fate(self.error, 0, newest=True)
+            gone = _fate(self.error, 0, alone=True)
             gone.refused = True
             raise gone
         if len(self._pending) >= _MOST_PENDING:
@@ -372,13 +372,22 @@ def expire_reply(reply: _Reply) -> None:
         reply.set_exception(DeadlineExceeded("no answer in time", id="micro.client"))
 
 
-def _fate(error: TransportError, parcel: int, *, newest: bool) -> TransportError:
-    """What a socket's end means for one call: whether it surely did not run."""
-    if not isinstance(error, NoResponders):
+def _fate(error: TransportError, parcel: int, *, alone: bool) -> TransportError:
+    """What a socket's end means for one call: whether it surely did not run.
+
+    Args:
+        error: What the socket ended with.
+        parcel: The call's.
+        alone: Whether it was the only one under way.
+    """
+    if not isinstance(error, NoResponders | ConnectionLost):
         # A peer that closed in good order has answered all that it took.
         return type(error)(error.detail, id="micro.client", refused=error.refused)
-    # Without parcels: once nobody listens nobody will, so at least the newest did not arrive.
-    lost = newest if error.parcel is None else parcel >= error.parcel
-    if lost:
+    if error.parcel is not None:
+        lost = parcel >= error.parcel
+    else:
+        # Nobody was there for one of the messages, and nobody says which.
+        lost = alone and isinstance(error, NoResponders)
+    if lost and isinstance(error, NoResponders):
         return NoResponders(error.detail, parcel=error.parcel)
-    return ConnectionLost(error.detail, id="micro.client")
+    return ConnectionLost(error.detail, id="micro.client", refused=lost)

@@ -168,7 +168,14 @@ class TransportError(Unavailable):
 
 
 class ConnectionLost(TransportError):
-    """503: the connection broke; what was in flight may or may not have arrived."""
+    """503: a connection broke, here or at the peer; what was in flight may or may not have arrived.
+
+    Attributes:
+        parcel: The number of the first parcel that surely was not taken (see
+            `micro.transport.Socket.send`), or `None` when the transport cannot tell.
+    """
+
+    parcel: int | None = None
 
 
 class SocketClosed(TransportError):
@@ -179,7 +186,7 @@ class NoResponders(TransportError):
     """503: nobody listens at the address.
 
     Args:
-        parcel: The number of the first parcel that surely reached nobody (see
+        parcel: The number of the first parcel that surely was not taken (see
             `micro.transport.Socket.send`), or `None` when the transport cannot tell.
     """
 

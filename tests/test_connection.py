@@ -207,15 +207,44 @@ async def test_what_arrived_before_the_listener_went_may_have_run(pair: Pair) ->
     assert type(results[1]) is NoResponders
 
 
-async def test_a_transport_without_parcels_tells_the_fate_of_the_newest_call_only(
-    pair: Pair,
+@pytest.mark.parametrize(("calls", "refused"), [(1, True), (3, False)])
+async def test_without_parcels_only_a_call_that_is_alone_surely_did_not_run(
+    pair: Pair, calls: int, refused: bool
 ) -> None:
-    calls = [pair.call() for _ in range(3)]
+    tasks = [pair.call() for _ in range(calls)]
     await pair.peer()
     pair.connection.closed(NoResponders("gone"))
-    results = await asyncio.gather(*calls, return_exceptions=True)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert [type(result) for result in results] == [ConnectionLost, ConnectionLost, NoResponders]
+    assert [result.refused for result in results] == [refused] * calls
+
+
+async def test_beside_a_stream_no_call_is_alone(pair: Pair) -> None:
+    await pair.connection.open_stream({}, b"", None)
+    call = pair.call()
+    await pair.peer()
+    pair.connection.closed(NoResponders("gone"))
+
+    with pytest.raises(ConnectionLost) as caught:
+        await call
+    assert not caught.value.refused
+
+
+async def test_a_peer_that_lost_the_socket_took_nothing_from_the_named_parcel_on(
+    pair: Pair,
+) -> None:
+    tasks = []
+    for number in range(1, 4):
+        tasks.append(pair.call(b"%d" % number))
+        await asyncio.sleep(0)  # it is sent
+        await (await pair.peer()).drain()  # in a parcel of its own
+    lost = ConnectionLost("unknown")
+    lost.parcel = 2
+    pair.connection.closed(lost)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(result) for result in results] == [ConnectionLost] * 3
+    assert [result.refused for result in results] == [False, True, True]
 
 
 async def test_a_socket_that_ends_ends_its_calls_and_streams(pair: Pair) -> None:

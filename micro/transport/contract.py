@@ -34,7 +34,9 @@ class Receiver(ABC):
         Args:
             error: `SocketClosed` when either side closed in good order, with `refused` set if it
                 was the peer, who then took nothing that it has not answered; `NoResponders` when
-                nobody listens at the address; `ConnectionLost` when the connection broke.
+                nobody listens at the address; `ConnectionLost` when the connection broke, or the
+                peer has lost the socket. The last two name the first parcel that surely was not
+                taken, if the transport can tell; no later one was taken then either.
         """
 
 

@@ -19,9 +19,10 @@ class Counters:
         replyless: Messages to a listener that named no usable reply subject.
         refused: Sockets over the bound.
         expired: Sockets that were idle for too long.
+        unknown: Parcels of sockets whose beginning was not seen.
     """
 
-    __slots__ = ("_told", "expired", "garbage", "orphans", "refused", "replyless")
+    __slots__ = ("_told", "expired", "garbage", "orphans", "refused", "replyless", "unknown")
 
     def __init__(self) -> None:
         self.garbage = 0
@@ -29,6 +30,7 @@ class Counters:
         self.replyless = 0
         self.refused = 0
         self.expired = 0
+        self.unknown = 0
         self._told = -1.0
 
     def garbage_from(self, subject: str, error: Exception) -> None:

@@ -99,7 +99,7 @@ class Dialer:
             await asyncio.sleep(random.uniform(0, self._wait))
             # A cut connection is back at the first try. Where that fails the server is away: those
             # who lost it try at different times, or they would flood it as soon as it is back.
-            self._wait = min(self._wait * 5, self._settings.reconnect_wait_max)
+            self._wait = min(self._wait * 10, self._settings.reconnect_wait_max)
             failures: dict[str, str] = {}
             client = await self._round(failures, final=False)
             if client is not None:

@@ -11,7 +11,7 @@ from micro.transport.contract import Accept, Listener
 from micro_nats.connection import Connection, Subscription
 from micro_nats.counters import Counters
 from micro_nats.envelope import GOODBYE, Goodbye, decode_json, decode_parcel, is_json
-from micro_nats.sockets import AcceptedSocket, Outbox
+from micro_nats.sockets import FIRST, AcceptedSocket, Outbox
 
 __all__ = ["LONGEST_REPLY", "METADATA", "NatsListener"]
 
@@ -53,6 +53,7 @@ class NatsListener(Listener):
         self._gone = gone
         self._subscription: Subscription | None = None
         self.sockets: dict[str, AcceptedSocket] = {}
+        self._lost: list[str] = []
 
     async def open(self, connection: Connection) -> None:
         """Subscribe."""
@@ -85,9 +86,17 @@ class NatsListener(Listener):
         self._gone(self)
 
     def lose(self, error: ConnectionLost) -> None:
-        """The connection broke: replies may be lost, and every peer will dial anew."""
+        """The connection broke, and replies may be lost: no socket goes on."""
         for socket in list(self.sockets.values()):
+            if reply := socket.next_reply():
+                self._lost.append(reply)
             socket.end(error)
+
+    def restored(self) -> None:
+        """Tell the peers of the lost sockets, who may not have noticed, to dial anew."""
+        lost, self._lost = self._lost, []
+        for reply in lost:
+            self._outbox.connection.put(reply, "", GOODBYE)
 
     def _arrived(
         self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None
@@ -128,7 +137,9 @@ class NatsListener(Listener):
         if not key:
             self._counters.replyless += 1
             return
-        if socket is None and (socket := self._open(key, binary=True)) is None:
+        if socket is None and (socket := self._open_binary(key, parcel)) is None:
+            # Said of the parcel, not of the socket: of earlier ones nothing is known here.
+            self._outbox.connection.put(reply, "", GOODBYE)
             return
         socket.parcel = parcel
         self._push(socket, messages)
@@ -139,11 +150,20 @@ class NatsListener(Listener):
             socket.probe = ""
         socket.received(messages)
 
+    def _open_binary(self, remote: str, parcel: str) -> AcceptedSocket | None:
+        """Accept a socket with its first parcel; one that was known before and lost must end.
+
+        What it had asked for may have run, and the answers are lost: a goodbye of a socket that
+        began in the middle would deny that.
+        """
+        if parcel != FIRST:
+            self._counters.unknown += 1
+            return None
+        return self._open(remote, binary=True)
+
     def _open(self, remote: str, *, binary: bool) -> AcceptedSocket | None:
         if len(self.sockets) >= self._most:
             self._counters.refused += 1
-            if binary:
-                self._outbox.connection.put(remote, "", GOODBYE)
             return None
         socket = AcceptedSocket(
             self._outbox, remote, binary=binary, local=self._address, table=self.sockets

@@ -32,7 +32,10 @@ from micro_nats.envelope import (
 )
 from micro_nats.intake import Intake
 
-__all__ = ["AcceptedSocket", "DialedSocket", "NatsSocket", "Outbox"]
+__all__ = ["FIRST", "AcceptedSocket", "DialedSocket", "NatsSocket", "Outbox", "is_number"]
+
+FIRST = "1"
+"""The number of a socket's first parcel, as it stands in the reply subject."""
 
 log = logging.getLogger("micro.nats")
 
@@ -344,11 +347,16 @@ class AcceptedSocket(NatsSocket):
         """The listener's subject."""
         return self._local
 
-    def expire(self) -> None:
-        """End it for idleness, and tell a peer that understands it."""
-        if self.binary and self.parcel.isdecimal():
-            self.post_data(goodbye_since(int(self.parcel[:15])))
-        self.end(SocketClosed("idle for too long"))
+    def say_idle(self) -> None:
+        """Tell a peer that understands it that the socket will end, unless it is used at once."""
+        if self.binary and is_number(self.parcel):
+            self.post_data(goodbye_since(int(self.parcel)))
+
+    def next_reply(self) -> str:
+        """The reply subject of the parcel after the newest; empty for go-micro's envelope."""
+        if self.binary and is_number(self.parcel):
+            return f"{self._remote}.{int(self.parcel) + 1}"
+        return ""
 
     def _says_goodbye(self) -> bool:
         return self.binary
@@ -358,3 +366,8 @@ class AcceptedSocket(NatsSocket):
 
     def _forget(self) -> None:
         self._table.pop(self._remote, None)
+
+
+def is_number(parcel: str) -> bool:
+    """Whether text that came from outside is the number of a parcel."""
+    return parcel.isdecimal() and len(parcel) < 16

@@ -6,15 +6,22 @@ import asyncio
 from collections.abc import Mapping
 from itertools import count
 
-from micro.errors import CodecError, ConnectionLost, InvalidName, NoResponders, TransportError
+from micro.errors import (
+    CodecError,
+    ConnectionLost,
+    InvalidName,
+    NoResponders,
+    SocketClosed,
+    TransportError,
+)
 from micro.names import check_topic
 from micro.transport.contract import Accept, Listener, Receiver, Socket, Transport
 from micro_nats.connection import Connection
 from micro_nats.counters import Counters
-from micro_nats.envelope import Goodbye, decode_any
+from micro_nats.envelope import GOODBYE, Goodbye, decode_any
 from micro_nats.listener import METADATA, NatsListener
 from micro_nats.once import Once
-from micro_nats.sockets import AcceptedSocket, DialedSocket, Outbox
+from micro_nats.sockets import AcceptedSocket, DialedSocket, Outbox, is_number
 from micro_nats.tokens import fresh_token, short_token
 
 __all__ = ["NatsTransport"]
@@ -28,7 +35,8 @@ class NatsTransport(Transport):
 
     Args:
         connection: The connection; it outlives the transport.
-        idle_timeout: Seconds after which an accepted socket on which nothing moves is closed.
+        idle_timeout: Seconds, a quarter more or less, after which an accepted socket on which
+            nothing moves is closed, with notice of another quarter.
         most_accepted: How many sockets one listener accepts at a time.
 
     Attributes:
@@ -51,6 +59,7 @@ class NatsTransport(Transport):
         self._inbox = Once(self._subscribe)
         self.counters = Counters()
         connection.on_lost.append(self._lost)
+        connection.on_restored.append(self._restored)
         connection.on_denied.append(self._denied)
 
     async def dial(
@@ -113,9 +122,12 @@ class NatsTransport(Transport):
 
     def _sweep(self, listener: NatsListener, clock: int) -> None:
         for socket in list(listener.sockets.values()):
-            if clock - socket.seen > _TICKS:
+            idle = clock - socket.seen
+            if idle > _TICKS + 1:
                 self.counters.expired += 1
-                socket.expire()
+                socket.end(SocketClosed("idle for too long"))
+            elif idle > _TICKS:
+                socket.say_idle()
             elif clock - socket.heard > _TICKS and not socket.probe:
                 # It only sends. From now on the server tells when nobody is there to receive.
                 token = short_token(next(self._numbers))
@@ -141,7 +153,7 @@ class NatsTransport(Transport):
             return
         socket = self._dialed.get(token)
         if socket is None:
-            self._stray(token)
+            self._stray(token, data)
             return
         try:
             messages = decode_any(data)
@@ -163,13 +175,20 @@ class NatsTransport(Transport):
         if socket is None:
             self.counters.orphans += 1
             return
-        number = int(parcel) if parcel.isdecimal() and len(parcel) < 16 else None
+        number = int(parcel) if is_number(parcel) else None
         detail = f"nobody listens at {socket.remote!r}"
         socket.end_after(NoResponders(detail, parcel=number))
 
-    def _stray(self, token: str) -> None:
+    def _stray(self, token: str, data: bytes) -> None:
+        """Something came that is for no socket as a whole."""
         taken = self._taken.get(token)
-        if taken is None:
+        token, _, parcel = token.partition(".")
+        socket = self._dialed.get(token)
+        if socket is not None and data == GOODBYE and is_number(parcel):
+            error = ConnectionLost(f"{socket.remote!r} does not know this socket")
+            error.parcel = int(parcel)
+            socket.end_after(error)
+        elif taken is None:
             self.counters.orphans += 1
         elif not taken.done():
             taken.set_result(True)
@@ -194,6 +213,10 @@ class NatsTransport(Transport):
         for listener in self._listeners.values():
             listener.lose(error)
         self._probes.clear()
+
+    def _restored(self) -> None:
+        for listener in self._listeners.values():
+            listener.restored()
 
     def _denied(self, subject: str) -> None:
         for socket in list(self._dialed.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 import socket
@@ -115,6 +116,47 @@ async def test_connections_that_are_cut_again_and_again_recover(server, tmp_path
     assert set(kinds) <= {"ConnectionLost", "DeadlineExceeded"}
     assert not twice
     assert slowest < 6.0
+
+
+async def test_a_service_whose_connection_was_cut_denies_nothing_that_it_began(
+    server, tmp_path, verdict
+) -> None:
+    row = verdict(
+        "A service's connection cut while it works, its caller's not; then it is stopped",
+        "calls and streams under way end as ConnectionLost within 1 s, not refused; none of the "
+        "calls runs twice",
+    )
+    async with (
+        run_proxy(server.address) as proxy,
+        run_fleet([proxy.address], tmp_path, 1) as fleet,
+        client_of(server.address) as client,
+        client.stream("points", "Points.Beats", {"number": 0}, timeout=None) as stream,
+    ):
+        beats = aiter(stream)
+        await anext(beats)
+        jobs = [{"number": number, "seconds": 5.0} for number in range(5)]
+        calls = [asyncio.ensure_future(award(client, job)) for job in jobs]
+        for job in jobs:
+            await fleet.journal.has("award", job["number"])
+        fleet.addresses = (server.address,)
+        await fleet.start()
+        started = time.monotonic()
+        proxy.cut()
+        ends = await asyncio.gather(*calls, anext(beats), return_exceptions=True)
+        seconds = time.monotonic() - started
+        await fleet["n1"].stop()
+        twice = fleet.journal.twice("award")
+
+    kinds = Counter(type(end).__name__ for end in ends)
+    row.measured = f"ended as {dict(kinds)} after {seconds:.2f} s, {len(twice)} ran twice"
+    assert set(kinds) == {"ConnectionLost"}
+    assert not any(end.refused for end in ends)
+    assert seconds < 1.0
+    assert not twice
+
+
+async def award(client, job):
+    return await client.call("points", "Points.Award", job, timeout=10.0)
 
 
 async def test_corrupt_bytes_end_no_process_and_no_call_hangs(server, tmp_path, verdict) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator
 
 from pydantic import BaseModel
 
@@ -101,6 +102,13 @@ async def block(job: Job) -> Done:
 async def swell(job: Job) -> str:
     """Answer with `number` bytes."""
     return "x" * job.number
+
+
+@service.handler
+async def beats(job: Job) -> AsyncIterator[Done]:
+    """Say one thing, then nothing for ever."""
+    yield Done(number=job.number, node=NODE)
+    await asyncio.Event().wait()
 
 
 @service.subscriber("points.happened")

@@ -283,6 +283,56 @@ class TestGoodbye:
         assert arrivals.sockets == []
 
 
+class TestSocketsThatWereLost:
+    """The listener's connection broke, the peer's did not: answers may be missing."""
+
+    async def test_a_listener_takes_a_socket_from_its_first_parcel_on_only(
+        self, backend: Backend, connection
+    ) -> None:
+        arrivals, answers = Arrivals(), Inbox()
+        await connection.subscribe("some.reply.*", answers)
+        async with await backend.transport.listen(arrivals) as listener:
+            connection.publish_now(listener.address, "some.reply.2", packed(b"from the middle"))
+            await answers.wait_for(1)
+
+        [(subject, _, data, _)] = answers.messages
+        assert (subject, data) == ("some.reply.2", GOODBYE)
+        assert arrivals.sockets == []
+
+    async def test_the_peer_learns_which_parcels_were_not_taken(
+        self, other: Backend, echo: Listener
+    ) -> None:
+        end = Recorder()
+        socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
+        socket.send(Message({}, b"answered"))
+        await end.wait_for(1)
+        echo.lose(ConnectionLost("cut"))
+        socket.send(Message({}, b"not taken"))
+        error = await end.wait_closed()
+
+        assert isinstance(error, ConnectionLost)
+        assert error.parcel == 2
+        assert end.bodies == [b"answered"]
+
+    async def test_the_peer_is_told_as_soon_as_the_listener_is_back(
+        self, backend: Backend, other: Backend, echo: Listener
+    ) -> None:
+        end, old = Recorder(), Recorder()
+        socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
+        plain = await other.transport.dial(echo.address, old)
+        for each, its_end in ((socket, end), (plain, old)):
+            each.send(Message({}, b""))
+            await its_end.wait_for(1)
+        backend.connection._client.lose(ConnectionLost("cut"))
+        error = await end.wait_closed()
+        plain.send(Message({}, b"on"))
+        await old.wait_for(2)
+
+        assert isinstance(error, ConnectionLost)
+        assert error.parcel == 2
+        assert old.closings == []
+
+
 class TestManySockets:
     async def test_ten_thousand_share_one_subscription(
         self, backend: Backend, server: NatsServer
@@ -320,7 +370,8 @@ class TestManySockets:
                 for end in ends[:2]:
                     await end.wait_for(1)
 
-        assert isinstance(error, SocketClosed)
+        assert isinstance(error, ConnectionLost)
+        assert error.parcel == 1
         assert serving.counters.refused == 1
 
 
@@ -346,6 +397,25 @@ class TestIdleSockets:
         assert isinstance(far, SocketClosed)
         assert isinstance(near, SocketClosed)
         assert serving.counters.expired == 1
+
+    async def test_one_that_is_used_just_as_it_expires_goes_on(self, pair) -> None:
+        serving, dialling = pair
+        arrivals, end = Arrivals(), Recorder()
+        async with await serving.listen(arrivals) as listener:
+            socket = await dialling.dial(listener.address, end, metadata=listener.metadata)
+            socket.send(Message({}, b"1"))
+            await arrivals.wait_for(1)
+            for _ in range(5):
+                tick(serving)
+            socket.send(Message({}, b"2"))  # crosses the goodbye
+            await arrivals.recorders[0].wait_for(2)
+            for _ in range(4):
+                tick(serving)
+            socket.send(Message({}, b"3"))
+            await arrivals.recorders[0].wait_for(3)
+
+        assert arrivals.recorders[0].bodies == [b"1", b"2", b"3"]
+        assert serving.counters.expired == serving.counters.unknown == 0
 
     async def test_one_that_only_sends_lives_as_long_as_its_peer(self, pair) -> None:
         serving, dialling = pair
