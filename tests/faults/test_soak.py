@@ -139,7 +139,8 @@ async def test_nothing_that_was_promised_is_broken_by_random_faults(
     faults = ", ".join(f"{times} {name}" for name, times in sorted(soak.done.items()))
     row.measured = (
         f"seed {SEED}: {faults}; {len(load.calls)} calls ({good:.2%} succeeded), "
-        f"slowest {slowest:.2f} s; {len(twice)} ran twice; 0 of {len(promised)} events lost; {grown:+.1f} MiB"
+        f"slowest {slowest:.2f} s; {len(twice)} ran twice; 0 of {len(promised)} events lost; "
+        f"{grown:+.1f} MiB"
     )
     print(row.measured)
     assert slowest < DEADLINE + 1.0
