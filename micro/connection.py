@@ -380,14 +380,11 @@ def _fate(error: TransportError, parcel: int, *, alone: bool) -> TransportError:
         parcel: The call's.
         alone: Whether it was the only one under way.
     """
-    if not isinstance(error, NoResponders | ConnectionLost):
-        # A peer that closed in good order has answered all that it took.
+    if error.parcel is None and not isinstance(error, NoResponders):
         return type(error)(error.detail, id="micro.client", refused=error.refused)
-    if error.parcel is not None:
-        lost = parcel >= error.parcel
-    else:
-        # Nobody was there for one of the messages, and nobody says which.
-        lost = alone and isinstance(error, NoResponders)
-    if lost and isinstance(error, NoResponders):
+    # Without parcels nobody says for which of the messages nobody was there.
+    if not (alone if error.parcel is None else parcel >= error.parcel):
+        return ConnectionLost(error.detail, id="micro.client")
+    if isinstance(error, NoResponders):
         return NoResponders(error.detail, parcel=error.parcel)
-    return ConnectionLost(error.detail, id="micro.client", refused=lost)
+    return type(error)(error.detail, id="micro.client", refused=True)

@@ -164,30 +164,29 @@ class Unavailable(MicroError):
 
 
 class TransportError(Unavailable):
-    """503: a socket or the connection below it failed."""
-
-
-class ConnectionLost(TransportError):
-    """503: a connection broke, here or at the peer; what was in flight may or may not have arrived.
+    """503: a socket or the connection below it failed.
 
     Attributes:
-        parcel: The number of the first parcel that surely was not taken (see
-            `micro.transport.Socket.send`), or `None` when the transport cannot tell.
+        parcel: The number of the first parcel that surely was not taken, and no later one either
+            (see `micro.transport.Socket.send`); `None` when the transport cannot tell.
     """
 
     parcel: int | None = None
 
 
+class ConnectionLost(TransportError):
+    """503: a connection broke; what was in flight may or may not have arrived."""
+
+
 class SocketClosed(TransportError):
-    """503: the socket was closed, by this side or in good order by the peer."""
+    """503: the socket was closed, by this side or by the peer."""
 
 
 class NoResponders(TransportError):
     """503: nobody listens at the address.
 
     Args:
-        parcel: The number of the first parcel that surely was not taken (see
-            `micro.transport.Socket.send`), or `None` when the transport cannot tell.
+        parcel: See `TransportError`.
     """
 
     def __init__(self, detail: str = "", *, parcel: int | None = None) -> None:

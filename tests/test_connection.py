@@ -230,20 +230,18 @@ async def test_beside_a_stream_no_call_is_alone(pair: Pair) -> None:
     assert not caught.value.refused
 
 
-async def test_a_peer_that_lost_the_socket_took_nothing_from_the_named_parcel_on(
-    pair: Pair,
-) -> None:
+async def test_a_goodbye_tells_what_was_taken_from_what_was_not(pair: Pair) -> None:
     tasks = []
     for number in range(1, 4):
         tasks.append(pair.call(b"%d" % number))
         await asyncio.sleep(0)  # it is sent
         await (await pair.peer()).drain()  # in a parcel of its own
-    lost = ConnectionLost("unknown")
-    lost.parcel = 2
-    pair.connection.closed(lost)
+    goodbye = SocketClosed("closed by the peer")
+    goodbye.parcel = 2
+    pair.connection.closed(goodbye)
     results = await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert [type(result) for result in results] == [ConnectionLost] * 3
+    assert [type(result) for result in results] == [ConnectionLost, SocketClosed, SocketClosed]
     assert [result.refused for result in results] == [False, True, True]
 
 

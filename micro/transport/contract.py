@@ -32,11 +32,11 @@ class Receiver(ABC):
         """Learn, exactly once, that nothing more will come.
 
         Args:
-            error: `SocketClosed` when either side closed in good order, with `refused` set if it
-                was the peer, who then took nothing that it has not answered; `NoResponders` when
-                nobody listens at the address; `ConnectionLost` when the connection broke, or the
-                peer has lost the socket. The last two name the first parcel that surely was not
-                taken, if the transport can tell; no later one was taken then either.
+            error: `SocketClosed` when either side closed it; `NoResponders` when nobody listens at
+                the address; `ConnectionLost` when the connection broke. If the transport can tell,
+                the first two name the first parcel that surely was not taken; no later one was
+                taken then either. One that loses nothing in between may set `refused` on the peer's
+                `SocketClosed` instead: nothing was taken that was not answered.
         """
 
 

@@ -19,10 +19,10 @@ class Counters:
         replyless: Messages to a listener that named no usable reply subject.
         refused: Sockets over the bound.
         expired: Sockets that were idle for too long.
-        unknown: Parcels of sockets whose beginning was not seen.
+        untaken: Parcels of sockets that were not known, or of which one was lost before.
     """
 
-    __slots__ = ("_told", "expired", "garbage", "orphans", "refused", "replyless", "unknown")
+    __slots__ = ("_told", "expired", "garbage", "orphans", "refused", "replyless", "untaken")
 
     def __init__(self) -> None:
         self.garbage = 0
@@ -30,7 +30,7 @@ class Counters:
         self.replyless = 0
         self.refused = 0
         self.expired = 0
-        self.unknown = 0
+        self.untaken = 0
         self._told = -1.0
 
     def garbage_from(self, subject: str, error: Exception) -> None:

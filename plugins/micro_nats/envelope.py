@@ -31,7 +31,6 @@ __all__ = [
     "decode_json",
     "decode_parcel",
     "encode_json",
-    "goodbye_since",
     "is_json",
     "pack_message",
     "parcel_of",
@@ -62,16 +61,7 @@ GOODBYE = _HEADS[0]
 
 
 class Goodbye(Exception):
-    """Raised in place of messages: the peer closed the socket.
-
-    Args:
-        since: The last parcel that the peer had received when it closed for idleness, or `None`
-            when it closed for any other reason.
-    """
-
-    def __init__(self, since: int | None) -> None:
-        super().__init__(since)
-        self.since = since
+    """Raised in place of messages: the peer closed the socket."""
 
 
 def is_json(data: bytes) -> bool:
@@ -172,11 +162,6 @@ def parcel_of(parts: Sequence[bytes]) -> bytes:
     return _HEADS[len(parts)] + (parts[0] if len(parts) == 1 else b"".join(parts))
 
 
-def goodbye_since(parcel: int) -> bytes:
-    """Write the goodbye of a side that has been idle since it received this parcel."""
-    return _pack([_VERSION, parcel])
-
-
 def decode_parcel(data: bytes) -> list[Message]:
     """Read a parcel.
 
@@ -194,8 +179,8 @@ def decode_parcel(data: bytes) -> list[Message]:
         _, headers, body = items
         _check((headers,), (body,))
         return [Message(headers, body)]
-    if len(items) < 3:
-        raise Goodbye(items[1] if len(items) == 2 and type(items[1]) is int else None)
+    if len(items) == 1:
+        raise Goodbye
     if not len(items) % 2:
         raise CodecError("a parcel's last message has no body")
     headers, bodies = items[1::2], items[2::2]

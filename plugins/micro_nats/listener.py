@@ -11,7 +11,7 @@ from micro.transport.contract import Accept, Listener
 from micro_nats.connection import Connection, Subscription
 from micro_nats.counters import Counters
 from micro_nats.envelope import GOODBYE, Goodbye, decode_json, decode_parcel, is_json
-from micro_nats.sockets import FIRST, AcceptedSocket, Outbox
+from micro_nats.sockets import AcceptedSocket, Outbox, parcel_number
 
 __all__ = ["LONGEST_REPLY", "METADATA", "NatsListener"]
 
@@ -88,12 +88,12 @@ class NatsListener(Listener):
     def lose(self, error: ConnectionLost) -> None:
         """The connection broke, and replies may be lost: no socket goes on."""
         for socket in list(self.sockets.values()):
-            if reply := socket.next_reply():
-                self._lost.append(reply)
+            if socket.binary:
+                self._lost.append(socket.next_reply)
             socket.end(error)
 
     def restored(self) -> None:
-        """Tell the peers of the lost sockets, who may not have noticed, to dial anew."""
+        """Tell the peers of the lost sockets, who may not have noticed."""
         lost, self._lost = self._lost, []
         for reply in lost:
             self._outbox.connection.put(reply, "", GOODBYE)
@@ -137,29 +137,39 @@ class NatsListener(Listener):
         if not key:
             self._counters.replyless += 1
             return
-        if socket is None and (socket := self._open_binary(key, parcel)) is None:
-            # Said of the parcel, not of the socket: of earlier ones nothing is known here.
-            self._outbox.connection.put(reply, "", GOODBYE)
-            return
-        socket.parcel = parcel
-        self._push(socket, messages)
+        number = parcel_number(parcel)
+        if socket is None or number != socket.parcel + 1:
+            socket = self._begin(socket, reply, number)
+        if socket is not None:
+            socket.parcel = number
+            self._push(socket, messages)
+
+    def _begin(
+        self, known: AcceptedSocket | None, reply: str, number: int
+    ) -> AcceptedSocket | None:
+        """Accept a socket with its first parcel; who sent any other learns that it was not taken.
+
+        Of what came before on a socket that is not known nothing is known either: it may have run,
+        and its answers may be lost. Before a gap all was taken, and the gap was not.
+        """
+        if known is None and number == 1:
+            opened = self._open(reply.rpartition(".")[0], binary=True)
+            if opened is not None:
+                return opened
+        self._counters.untaken += 1
+        if known is not None:
+            if number <= known.parcel:
+                return None  # repeated on its way
+            reply = known.next_reply
+            known.end(ConnectionLost("parcels were lost on their way"))
+        self._outbox.connection.put(reply, "", GOODBYE)
+        return None
 
     def _push(self, socket: AcceptedSocket, messages: list[Message]) -> None:
         socket.heard = self._outbox.clock
         if socket.probe:
             socket.probe = ""
         socket.received(messages)
-
-    def _open_binary(self, remote: str, parcel: str) -> AcceptedSocket | None:
-        """Accept a socket with its first parcel; one that was known before and lost must end.
-
-        What it had asked for may have run, and the answers are lost: a goodbye of a socket that
-        began in the middle would deny that.
-        """
-        if parcel != FIRST:
-            self._counters.unknown += 1
-            return None
-        return self._open(remote, binary=True)
 
     def _open(self, remote: str, *, binary: bool) -> AcceptedSocket | None:
         if len(self.sockets) >= self._most:

@@ -26,16 +26,12 @@ from micro_nats.envelope import (
     GOODBYE,
     MOST_MESSAGES,
     encode_json,
-    goodbye_since,
     pack_message,
     parcel_of,
 )
 from micro_nats.intake import Intake
 
-__all__ = ["FIRST", "AcceptedSocket", "DialedSocket", "NatsSocket", "Outbox", "is_number"]
-
-FIRST = "1"
-"""The number of a socket's first parcel, as it stands in the reply subject."""
+__all__ = ["AcceptedSocket", "DialedSocket", "NatsSocket", "Outbox", "parcel_number"]
 
 log = logging.getLogger("micro.nats")
 
@@ -45,6 +41,11 @@ _ENOUGH = 128 << 10
 _FULL = 60 << 20
 _MARGIN = 512
 _HEADERS = 8192
+
+
+def parcel_number(text: str) -> int:
+    """The number of a parcel as the end of a reply subject has it; 0 where it has none."""
+    return int(text) if text.isdecimal() and len(text) < 16 else 0
 
 
 class Outbox:
@@ -198,8 +199,7 @@ class NatsSocket(Socket):
         if receiver is None:
             return
         self.post()
-        if self._says_goodbye():
-            self.post_data(GOODBYE)
+        self._say_goodbye()
         self._retire()
         self._outbox.soon(receiver.closed, SocketClosed("closed by this end"))
 
@@ -259,8 +259,8 @@ class NatsSocket(Socket):
         return cls(f"the socket to {self._remote!r} is closed", refused=True)
 
     @abstractmethod
-    def _says_goodbye(self) -> bool:
-        """Whether the peer knows of the socket and understands a goodbye."""
+    def _say_goodbye(self) -> None:
+        """Tell a peer that knows of the socket and understands it."""
 
     @abstractmethod
     def _reply(self) -> str:
@@ -297,13 +297,15 @@ class DialedSocket(NatsSocket):
         """The subject that the peer answers to."""
         return self._prefix + self._token
 
-    def departed(self, since: int | None) -> None:
-        """The peer said goodbye; one for idleness is void when something is on its way there."""
-        if since is None or (since >= self._parcel and self._parts is None):
-            self.end_after(SocketClosed("closed by the peer", refused=True))
+    def departed(self, parcel: int | None) -> None:
+        """The peer said goodbye, and which was the first parcel that it did not take."""
+        error = SocketClosed("closed by the peer")
+        error.parcel = parcel
+        self.end_after(error)
 
-    def _says_goodbye(self) -> bool:
-        return self.binary and self._parcel > 0
+    def _say_goodbye(self) -> None:
+        if self.binary and self._parcel > 0:
+            self.post_data(GOODBYE)
 
     def _reply(self) -> str:
         if self.binary:
@@ -318,7 +320,7 @@ class AcceptedSocket(NatsSocket):
     """The end that was dialled, known by the reply subject that it answers to.
 
     Attributes:
-        parcel: The number of the newest parcel, as the peer wrote it.
+        parcel: The number of the newest parcel that was taken.
         heard: The outbox's clock when the peer last sent something.
         probe: A reply subject to send with, so that the server says if the peer is gone.
     """
@@ -337,7 +339,7 @@ class AcceptedSocket(NatsSocket):
         super().__init__(outbox, remote, binary=binary)
         self._local = local
         self._table = table
-        self.parcel = ""
+        self.parcel = 0
         self.heard = outbox.clock
         self.probe = ""
         table[remote] = self
@@ -347,27 +349,17 @@ class AcceptedSocket(NatsSocket):
         """The listener's subject."""
         return self._local
 
-    def say_idle(self) -> None:
-        """Tell a peer that understands it that the socket will end, unless it is used at once."""
-        if self.binary and is_number(self.parcel):
-            self.post_data(goodbye_since(int(self.parcel)))
-
+    @property
     def next_reply(self) -> str:
-        """The reply subject of the parcel after the newest; empty for go-micro's envelope."""
-        if self.binary and is_number(self.parcel):
-            return f"{self._remote}.{int(self.parcel) + 1}"
-        return ""
+        """The reply subject of the parcel after the newest: where a goodbye goes."""
+        return f"{self._remote}.{self.parcel + 1}"
 
-    def _says_goodbye(self) -> bool:
-        return self.binary
+    def _say_goodbye(self) -> None:
+        if self.binary:
+            self._outbox.connection.put(self.next_reply, "", GOODBYE)
 
     def _reply(self) -> str:
         return self.probe
 
     def _forget(self) -> None:
         self._table.pop(self._remote, None)
-
-
-def is_number(parcel: str) -> bool:
-    """Whether text that came from outside is the number of a parcel."""
-    return parcel.isdecimal() and len(parcel) < 16

@@ -21,7 +21,7 @@ from micro_nats.counters import Counters
 from micro_nats.envelope import GOODBYE, Goodbye, decode_any
 from micro_nats.listener import METADATA, NatsListener
 from micro_nats.once import Once
-from micro_nats.sockets import AcceptedSocket, DialedSocket, Outbox, is_number
+from micro_nats.sockets import AcceptedSocket, DialedSocket, Outbox, parcel_number
 from micro_nats.tokens import fresh_token, short_token
 
 __all__ = ["NatsTransport"]
@@ -35,8 +35,8 @@ class NatsTransport(Transport):
 
     Args:
         connection: The connection; it outlives the transport.
-        idle_timeout: Seconds, a quarter more or less, after which an accepted socket on which
-            nothing moves is closed, with notice of another quarter.
+        idle_timeout: Seconds after which a socket on which nothing moves is closed by who dialled
+            it; half of that later by who accepted it, if the other did not do it.
         most_accepted: How many sockets one listener accepts at a time.
 
     Attributes:
@@ -115,19 +115,23 @@ class NatsTransport(Transport):
         """Close idle sockets, for ever; one task for all of them."""
         while True:
             await asyncio.sleep(self._idle_timeout / _TICKS)
-            self._outbox.clock += 1
-            for listener in list(self._listeners.values()):
-                self._sweep(listener, self._outbox.clock)
-            self._probes = {k: s for k, s in self._probes.items() if s.probe}
+            self._sweep()
 
-    def _sweep(self, listener: NatsListener, clock: int) -> None:
+    def _sweep(self) -> None:
+        self._outbox.clock = clock = self._outbox.clock + 1
+        for dialed in list(self._dialed.values()):
+            # Each new socket costs a go-micro server something for good, so those stay.
+            if dialed.binary and clock - dialed.seen > _TICKS:
+                dialed.close()
+        for listener in list(self._listeners.values()):
+            self._sweep_accepted(listener, clock)
+        self._probes = {k: s for k, s in self._probes.items() if s.probe}
+
+    def _sweep_accepted(self, listener: NatsListener, clock: int) -> None:
         for socket in list(listener.sockets.values()):
-            idle = clock - socket.seen
-            if idle > _TICKS + 1:
+            if clock - socket.seen > _TICKS * 3 // 2:
                 self.counters.expired += 1
                 socket.end(SocketClosed("idle for too long"))
-            elif idle > _TICKS:
-                socket.say_idle()
             elif clock - socket.heard > _TICKS and not socket.probe:
                 # It only sends. From now on the server tells when nobody is there to receive.
                 token = short_token(next(self._numbers))
@@ -157,8 +161,8 @@ class NatsTransport(Transport):
             return
         try:
             messages = decode_any(data)
-        except Goodbye as goodbye:
-            socket.departed(goodbye.since)
+        except Goodbye:
+            socket.departed(None)
         except CodecError as error:
             self.counters.garbage_from(socket.remote, error)
         else:
@@ -175,19 +179,16 @@ class NatsTransport(Transport):
         if socket is None:
             self.counters.orphans += 1
             return
-        number = int(parcel) if is_number(parcel) else None
         detail = f"nobody listens at {socket.remote!r}"
-        socket.end_after(NoResponders(detail, parcel=number))
+        socket.end_after(NoResponders(detail, parcel=parcel_number(parcel) or None))
 
     def _stray(self, token: str, data: bytes) -> None:
         """Something came that is for no socket as a whole."""
         taken = self._taken.get(token)
         token, _, parcel = token.partition(".")
         socket = self._dialed.get(token)
-        if socket is not None and data == GOODBYE and is_number(parcel):
-            error = ConnectionLost(f"{socket.remote!r} does not know this socket")
-            error.parcel = int(parcel)
-            socket.end_after(error)
+        if socket is not None and data == GOODBYE and (number := parcel_number(parcel)):
+            socket.departed(number)
         elif taken is None:
             self.counters.orphans += 1
         elif not taken.done():

@@ -270,7 +270,7 @@ async def test_a_caller_of_another_age_is_answered(server, tmp_path, verdict, di
         (record,) = await client.registry.get_service("points")
         address = record.nodes[0].address
         for parcel in ([2, own, body], [0, {}, b""], [1, {}], {"v": 2}, "text", 7):
-            await peer.ask(address, msgpack.packb(parcel))
+            await peer.babble(address, msgpack.packb(parcel))
         if native:
             await peer.ask(address, request("signal", Micro_Signal="pause"))
         await peer.ask(address, request("encoding", Content_Encoding="future"))

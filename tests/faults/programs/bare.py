@@ -52,9 +52,10 @@ class Peer:
         self.requests: asyncio.Queue[Frame] = asyncio.Queue()
         self.answers: asyncio.Queue[Frame] = asyncio.Queue()
         self._record = record
+        self._asked = 0
 
     async def open(self) -> None:
-        await self.nats.subscribe("bare.points", cb=self._asked)
+        await self.nats.subscribe("bare.points", cb=self._requested)
         await self.nats.subscribe(f"{self.inbox}.>", cb=self._answered)
         if self._record is not None:
             for subject in QUERIES:
@@ -78,10 +79,15 @@ class Peer:
         await self.nats.publish(request.to, data)
         await self.nats.flush()
 
-    async def ask(self, address: str, frame: Frame | bytes, token: str = "0.1", **more) -> None:
+    async def ask(self, address: str, frame: Frame, **more: object) -> None:
+        """Send a frame to somebody's listener, all of them on one socket."""
+        self._asked += 1
+        number = f".{self._asked}" if frame.binary else ""
+        await self.nats.publish(address, pack(frame, **more), reply=f"{self.inbox}.0{number}")
+
+    async def babble(self, address: str, data: bytes) -> None:
         """Send anything to somebody's listener."""
-        data = frame if isinstance(frame, bytes) else pack(frame, **more)
-        await self.nats.publish(address, data, reply=f"{self.inbox}.{token}")
+        await self.nats.publish(address, data, reply=f"{self.inbox}.1.1")
 
     async def answer(self) -> Frame:
         """The next answer."""
@@ -91,7 +97,7 @@ class Peer:
     async def _queried(self, message: Any) -> None:
         await self.nats.publish(message.reply, json.dumps(self._record).encode())
 
-    async def _asked(self, message: Any) -> None:
+    async def _requested(self, message: Any) -> None:
         for frame in _frames(message):
             if "Micro-Endpoint" in frame.headers:
                 self.requests.put_nowait(frame)

@@ -14,7 +14,7 @@ from micro.testing import Arrivals, Echo, Recorder
 from micro.transport.contract import Listener
 from micro_nats import open_nats
 from micro_nats.connection import open_connection
-from micro_nats.envelope import GOODBYE, decode_json, encode_json, goodbye_since, pack_message
+from micro_nats.envelope import GOODBYE, decode_json, encode_json, pack_message
 from micro_nats.envelope import parcel_of as parcel
 from micro_nats.intake import PORTION
 from micro_nats.server import NatsServer
@@ -254,22 +254,34 @@ class TestGarbage:
 
 
 class TestGoodbye:
-    async def test_one_for_idleness_is_void_when_something_is_on_its_way(
-        self, other: Backend, echo: Listener, server: NatsServer
+    async def test_it_names_the_first_parcel_that_was_not_taken(
+        self, backend: Backend, other: Backend
+    ) -> None:
+        arrivals, end = Arrivals(), Recorder()
+        async with await backend.transport.listen(arrivals) as listener:
+            socket = await other.transport.dial(listener.address, end, metadata=listener.metadata)
+            for number in range(1, 4):
+                socket.send(Message({}, b"%d" % number))
+                [far] = await arrivals.wait_for(1)
+                await arrivals.recorders[0].wait_for(number)
+            far.close()
+            error = await end.wait_closed()
+
+        assert isinstance(error, SocketClosed)
+        assert error.parcel == 4
+        assert not error.refused
+
+    async def test_one_without_a_parcel_promises_nothing(
+        self, other: Backend, echo: Listener, connection
     ) -> None:
         end = Recorder()
         socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
-        for number in range(3):
-            socket.send(Message({}, b"%d" % number))
-            await end.wait_for(number + 1)
-        async with raw(server) as peer:
-            await peer.publish(socket.local.encode(), goodbye_since(2))
-            await other.check()
-            assert end.closings == []
-            await peer.publish(socket.local.encode(), goodbye_since(3))
+        connection.publish_now(socket.local, "", GOODBYE)
         error = await end.wait_closed()
 
         assert isinstance(error, SocketClosed)
+        assert error.parcel is None
+        assert not error.refused
 
     async def test_one_for_a_socket_that_is_unknown_opens_none(
         self, backend: Backend, server: NatsServer
@@ -284,7 +296,7 @@ class TestGoodbye:
 
 
 class TestSocketsThatWereLost:
-    """The listener's connection broke, the peer's did not: answers may be missing."""
+    """Parcels or answers went missing, and who dialled did not notice."""
 
     async def test_a_listener_takes_a_socket_from_its_first_parcel_on_only(
         self, backend: Backend, connection
@@ -299,6 +311,23 @@ class TestSocketsThatWereLost:
         assert (subject, data) == ("some.reply.2", GOODBYE)
         assert arrivals.sockets == []
 
+    async def test_none_is_taken_twice_or_after_one_that_was_lost(
+        self, backend: Backend, connection
+    ) -> None:
+        arrivals, answers = Arrivals(), Inbox()
+        await connection.subscribe("some.reply.*", answers)
+        async with await backend.transport.listen(arrivals) as listener:
+            for number in (1, 2, 2, 4):
+                reply = f"some.reply.{number}"
+                connection.publish_now(listener.address, reply, packed(b"%d" % number))
+            error = await arrivals.wait_for(1) and await arrivals.recorders[0].wait_closed()
+            await answers.wait_for(1)
+
+        [(subject, _, data, _)] = answers.messages
+        assert (subject, data) == ("some.reply.3", GOODBYE)
+        assert isinstance(error, ConnectionLost)
+        assert arrivals.recorders[0].bodies == [b"1", b"2"]
+
     async def test_the_peer_learns_which_parcels_were_not_taken(
         self, other: Backend, echo: Listener
     ) -> None:
@@ -310,7 +339,7 @@ class TestSocketsThatWereLost:
         socket.send(Message({}, b"not taken"))
         error = await end.wait_closed()
 
-        assert isinstance(error, ConnectionLost)
+        assert isinstance(error, SocketClosed)
         assert error.parcel == 2
         assert end.bodies == [b"answered"]
 
@@ -328,7 +357,7 @@ class TestSocketsThatWereLost:
         plain.send(Message({}, b"on"))
         await old.wait_for(2)
 
-        assert isinstance(error, ConnectionLost)
+        assert isinstance(error, SocketClosed)
         assert error.parcel == 2
         assert old.closings == []
 
@@ -370,7 +399,7 @@ class TestManySockets:
                 for end in ends[:2]:
                     await end.wait_for(1)
 
-        assert isinstance(error, ConnectionLost)
+        assert isinstance(error, SocketClosed)
         assert error.parcel == 1
         assert serving.counters.refused == 1
 
@@ -380,12 +409,12 @@ class TestIdleSockets:
     async def pair(self, server: NatsServer) -> AsyncIterator[tuple[NatsTransport, NatsTransport]]:
         options = BackendOptions(addresses=(server.address,))
         async with open_connection(options) as one, open_connection(options) as two:
-            yield NatsTransport(one, idle_timeout=0.1), NatsTransport(two)
+            yield NatsTransport(one, idle_timeout=0.1), NatsTransport(two, idle_timeout=0.1)
 
-    async def test_an_idle_one_is_closed_at_both_ends(self, pair) -> None:
+    async def test_who_dialled_closes_it_at_both_ends(self, pair) -> None:
         serving, dialling = pair
         arrivals, end = Arrivals(), Recorder()
-        sweeping = asyncio.ensure_future(serving.sweep())
+        sweeping = asyncio.ensure_future(dialling.sweep())
         async with await serving.listen(arrivals) as listener:
             socket = await dialling.dial(listener.address, end, metadata=listener.metadata)
             socket.send(Message({}, b""))
@@ -396,26 +425,43 @@ class TestIdleSockets:
 
         assert isinstance(far, SocketClosed)
         assert isinstance(near, SocketClosed)
-        assert serving.counters.expired == 1
+        assert serving.counters.expired == 0
 
-    async def test_one_that_is_used_just_as_it_expires_goes_on(self, pair) -> None:
+    async def test_who_dialled_closes_it_before_the_listener_forgets_it(self, pair) -> None:
         serving, dialling = pair
         arrivals, end = Arrivals(), Recorder()
         async with await serving.listen(arrivals) as listener:
             socket = await dialling.dial(listener.address, end, metadata=listener.metadata)
-            socket.send(Message({}, b"1"))
-            await arrivals.wait_for(1)
+            socket.send(Message({}, b""))
+            [far] = await arrivals.wait_for(1)
             for _ in range(5):
-                tick(serving)
-            socket.send(Message({}, b"2"))  # crosses the goodbye
-            await arrivals.recorders[0].wait_for(2)
-            for _ in range(4):
-                tick(serving)
-            socket.send(Message({}, b"3"))
-            await arrivals.recorders[0].wait_for(3)
+                serving._sweep()
+                dialling._sweep()
+            assert not _send(socket)
+            assert _send(far)
 
-        assert arrivals.recorders[0].bodies == [b"1", b"2", b"3"]
-        assert serving.counters.expired == serving.counters.unknown == 0
+    async def test_one_whose_peer_is_gone_is_forgotten(self, pair) -> None:
+        serving, dialling = pair
+        arrivals = Arrivals()
+        async with await serving.listen(arrivals) as listener:
+            socket = await dialling.dial(listener.address, Recorder(), metadata=listener.metadata)
+            socket.send(Message({}, b""))
+            await arrivals.wait_for(1)
+            for _ in range(7):
+                serving._sweep()
+            error = await arrivals.recorders[0].wait_closed()
+
+        assert isinstance(error, SocketClosed)
+        assert serving.counters.expired == 1
+
+    async def test_one_in_gos_envelope_stays_where_it_was_dialled(self, pair) -> None:
+        serving, dialling = pair
+        async with await serving.listen(Arrivals()) as listener:
+            socket = await dialling.dial(listener.address, Recorder())
+            for _ in range(10):
+                dialling._sweep()
+
+            assert _send(socket)
 
     async def test_one_that_only_sends_lives_as_long_as_its_peer(self, pair) -> None:
         serving, dialling = pair
@@ -428,7 +474,7 @@ class TestIdleSockets:
                 far.send(Message({}, b"item"))
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
-                tick(serving)
+                serving._sweep()
             await end.wait_for(20)
             assert arrivals.recorders[0].closings == []
 
@@ -437,13 +483,6 @@ class TestIdleSockets:
             error = await arrivals.recorders[0].wait_closed()
 
         assert isinstance(error, NoResponders)
-
-
-def tick(transport: NatsTransport) -> None:
-    """One round of the sweep."""
-    transport._outbox.clock += 1
-    for listener in transport._listeners.values():
-        transport._sweep(listener, transport._outbox.clock)
 
 
 def _send(socket) -> bool:
