@@ -235,11 +235,34 @@ async def test_an_address_says_whether_somebody_listens(peer: Peer, server: Nats
         await peer.send(address, (request("Numbers.Double", "1"), b"1\n"))
         await peer.receive()
 
-    assert await peer.receive() == []  # its goodbye, when it stopped
+    goodbye = await peer.answers.next_msg(5)  # when it stopped
+    assert goodbye.data == parcel()
+    assert goodbye.subject.endswith(f".0.{peer.number + 1}")
     await peer.send(address, (request("Numbers.Double", "2"), b"1\n"))
     refusal = await peer.answers.next_msg(5)
     assert (refusal.headers["Status"], refusal.data) == ("503", b"")
     assert refusal.subject.endswith(f".0.{peer.number}")
+
+
+async def test_parcels_are_taken_from_the_first_on_without_a_gap(
+    peer: Peer, server: NatsServer
+) -> None:
+    async with running(make_service(), server):
+        address = (await peer.find("numbers"))["address"]
+        peer.number = 6
+        await peer.send(address, (request("Numbers.Double", "1"), b"1\n"))
+        unknown = await peer.answers.next_msg(5)
+        peer.number = 0
+        await peer.send(address, (request("Numbers.Double", "2"), b"1\n"))
+        taken = await peer.frames(1)
+        peer.number = 2  # the second was lost
+        await peer.send(address, (request("Numbers.Double", "3"), b"1\n"))
+        lost = await peer.answers.next_msg(5)
+
+    assert unknown.data == lost.data == parcel()
+    assert unknown.subject.endswith(".0.7")
+    assert lost.subject.endswith(".0.2")
+    assert taken[0][1] == b"2\n"
 
 
 async def test_an_event_in_go_micros_envelope_is_heard(peer: Peer, server: NatsServer) -> None:

@@ -49,6 +49,18 @@ class ClosingConformance:
             assert pair.near_end.bodies == [b"%d" % number for number in range(100)]
             assert isinstance(await pair.far_end.wait_closed(), SocketClosed)
 
+    async def test_a_peer_that_closes_does_not_disown_what_it_took(
+        self, backend: Backend, other: Backend
+    ) -> None:
+        async with paired(backend, other) as pair:
+            taken = pair.near.send(Message({}, b"taken"))
+            await pair.far_end.wait_for(2)
+            pair.far.close()
+            error = await pair.near_end.wait_closed()
+
+            assert isinstance(error, SocketClosed)
+            assert error.parcel is None or error.parcel > taken
+
     async def test_each_end_is_closed_exactly_once(self, backend: Backend, other: Backend) -> None:
         async with paired(backend, other) as pair:
             pair.near.close()
