@@ -10,7 +10,14 @@ from collections.abc import Iterator
 import pytest
 
 from micro import MemoryBackend, NotFound, Service, Settings
-from micro.errors import ConfigError, ConnectionLost, HandlerError, MicroError, Unavailable
+from micro.errors import (
+    ConfigError,
+    Conflict,
+    ConnectionLost,
+    HandlerError,
+    MicroError,
+    Unavailable,
+)
 from micro.runner import (
     EXIT_CUT_OFF,
     EXIT_UNREACHABLE,
@@ -124,6 +131,7 @@ async def test_parts_given_as_objects_serve_their_service_only() -> None:
         (HandlerError("a bad handler"), EXIT_USAGE),
         (ConnectionLost("no server at a:1"), EXIT_UNREACHABLE),
         (Unavailable("something else"), EXIT_CUT_OFF),
+        (Conflict("the address is taken"), EXIT_CUT_OFF),
     ],
 )
 def test_an_error_that_a_user_can_mend_is_one_line_and_a_code(

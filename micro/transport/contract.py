@@ -172,5 +172,6 @@ class Transport(ABC):
 
         Raises:
             InvalidName: the address cannot be used.
-            TransportError: the address is taken, or there is no connection.
+            Conflict: the address is taken.
+            TransportError: there is no connection.
         """

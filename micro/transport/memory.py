@@ -15,6 +15,7 @@ from itertools import count
 from types import MappingProxyType
 
 from micro.errors import (
+    Conflict,
     ConnectionLost,
     InvalidName,
     NoResponders,
@@ -88,7 +89,7 @@ class MemoryTransport(Transport):
         self._check_open()
         address = check_topic(address) if address else f"_memory.{secrets.token_hex(11)}"
         if address in self._listeners:
-            raise TransportError(f"address {address!r} is taken")
+            raise Conflict(f"address {address!r} is taken")
         listener = self._listeners[address] = _Listener(self, address, accept)
         return listener
 

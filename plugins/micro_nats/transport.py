@@ -8,6 +8,7 @@ from itertools import count
 
 from micro.errors import (
     CodecError,
+    Conflict,
     ConnectionLost,
     InvalidName,
     NoResponders,
@@ -92,7 +93,7 @@ class NatsTransport(Transport):
         if address:
             check_topic(address)
             if address in self._listeners or await self._is_taken(address):
-                raise TransportError(f"address {address!r} is taken")
+                raise Conflict(f"address {address!r} is taken")
         else:
             address = f"{self._connection.inbox_prefix}.{fresh_token()}"
         listener = NatsListener(

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from micro.backend import Backend
-from micro.errors import InvalidName, NoResponders, SocketClosed, TransportError
+from micro.errors import Conflict, InvalidName, NoResponders, SocketClosed, TransportError
 from micro.message import Message
 from micro.testing.conformance.pairs import (
     dial,
@@ -72,7 +72,7 @@ class ListenerConformance:
         transport = transport_of(backend)
         async with await transport.listen(Arrivals(), address="taken") as listener:
             assert listener.address == "taken"
-            with pytest.raises(TransportError):
+            with pytest.raises(Conflict):
                 await transport.listen(Arrivals(), address="taken")
 
     @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from helpers import Events, Inbox, connections, raw, until
 
 from micro.backend import Backend, BackendOptions, ConnectionState
-from micro.errors import ConnectionLost, NoResponders, SocketClosed, TransportError
+from micro.errors import Conflict, ConnectionLost, NoResponders, SocketClosed, TransportError
 from micro.message import Message
 from micro.testing import Arrivals, Echo, Recorder
 from micro.transport.contract import Listener
@@ -550,7 +550,7 @@ async def test_an_address_taken_by_another_process_is_refused(
     backend: Backend, other: Backend
 ) -> None:
     async with await backend.transport.listen(Arrivals(), address="points.node-1"):
-        with pytest.raises(TransportError, match="taken"):
+        with pytest.raises(Conflict, match="taken"):
             await other.transport.listen(Arrivals(), address="points.node-1")
 
 
