@@ -117,6 +117,11 @@ class Connection(Receiver):
         return len(self._pending) + len(self._streams)
 
     @property
+    def awaited(self) -> int:
+        """How many calls wait for their replies."""
+        return len(self._pending)
+
+    @property
     def streaming(self) -> bool:
         """Whether a stream is open, so that silence must not be mistaken for absence."""
         return bool(self._streams)

@@ -187,6 +187,20 @@ async def test_the_wait_for_room_ends_at_the_deadline(
     assert isinstance(caught.value, MicroError)
 
 
+async def test_it_knows_how_many_replies_it_waits_for(pair: Pair) -> None:
+    calls = [pair.call() for _ in range(3)]
+    await pair.peer()
+    assert pair.connection.awaited == 3
+
+    await pair.reply(**{ID: "2"})
+    await calls[1]
+    assert pair.connection.awaited == 2
+    for call in (calls[0], calls[2]):
+        call.cancel()
+    await asyncio.wait(calls)
+    assert pair.connection.awaited == 0
+
+
 async def test_where_nobody_listens_nothing_ran(pair: Pair) -> None:
     await pair.listener.drain()
     results = await asyncio.gather(pair.call(), pair.call(), return_exceptions=True)

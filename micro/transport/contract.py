@@ -23,6 +23,11 @@ class Receiver(ABC):
 
     __slots__ = ()
 
+    @property
+    def awaited(self) -> int:
+        """How many messages it waits for, if it knows; a transport may hand them on in portions."""
+        return 0
+
     @abstractmethod
     def received(self, messages: Sequence[Message]) -> None:
         """Take messages, in the order the peer sent them; never raises, never waits."""

@@ -1,8 +1,9 @@
 """What arrived is handed on in portions, one a turn of the event loop.
 
-A parcel of hundreds of requests, taken in one turn, would be answered in one turn as well: the
-client idles while the server works and the other way round. In portions the first answers leave
-while the rest is still being worked on, so that both ends are busy at the same time.
+What is handed on in one turn is answered in one turn, and leaves as one parcel. Large parcels are
+cheap; but if all that a client waits for comes in one, it idles while the server works and the
+other way round. So who waits for answers takes no more than half of them in one turn: the next
+requests leave while the rest is still being answered, and both ends are busy at the same time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PORTION = 16
 """The fewest messages that are handed on in one turn, if so many are there."""
 
 _MOST = 2 * PORTION
-# A quarter of what waits keeps both ends busy; small portions cost more messages, though.
+# Of many small parcels a quarter is taken together.
 _SHARE = 4
 _MOST_WAITING = 256
 
@@ -44,8 +45,14 @@ class Intake:
         self._room = PORTION
         self._due = False
 
-    def push(self, push: Push, messages: Sequence[Message]) -> None:
-        """Hand messages on: now as far as this turn has room, the rest on the next ones."""
+    def push(self, push: Push, messages: Sequence[Message], awaited: int = 0) -> None:
+        """Hand messages on: now as far as this turn has room, the rest on the next ones.
+
+        Args:
+            push: Takes them.
+            messages: A parcel.
+            awaited: How many messages are waited for, these among them; 0 if nobody knows.
+        """
         if not self._due:
             self._due = True
             self._loop.call_soon(self._turn, context=self._context)
@@ -54,8 +61,9 @@ class Intake:
             push(messages)
             return
         self._backlog += len(messages)
-        for start in range(0, len(messages), PORTION):
-            self._waiting.append((push, messages[start : start + PORTION]))
+        portion = max(PORTION, awaited // 2) if awaited else len(messages)
+        for start in range(0, len(messages), portion):
+            self._waiting.append((push, messages[start : start + portion]))
         while len(self._waiting) > _MOST_WAITING:
             self._hand_on()
 

@@ -221,8 +221,11 @@ class NatsSocket(Socket):
 
     def received(self, messages: Sequence[Message]) -> None:
         """Hand messages on, when their turn has come."""
+        receiver = self._receiver
+        if receiver is None:
+            return
         self.seen = self._outbox.clock
-        self._outbox.intake.push(self._push, messages)
+        self._outbox.intake.push(self._push, messages, receiver.awaited)
 
     def _push(self, messages: Sequence[Message]) -> None:
         if self._receiver is None:

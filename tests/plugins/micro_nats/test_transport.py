@@ -27,6 +27,18 @@ async def echo(backend: Backend) -> AsyncIterator[Listener]:
         yield listener
 
 
+class Waiting(Recorder):
+    """Says how many messages it waits for."""
+
+    def __init__(self, awaited: int) -> None:
+        super().__init__()
+        self._awaited = awaited
+
+    @property
+    def awaited(self) -> int:
+        return self._awaited
+
+
 def packed(*bodies: bytes) -> bytes:
     return parcel([pack_message(Message({}, body)) for body in bodies])
 
@@ -98,17 +110,28 @@ class TestCoalescing:
 
         assert end.parcels == [PORTION]
 
-    async def test_what_arrives_in_great_numbers_is_answered_in_portions(
-        self, backend: Backend, other: Backend, echo: Listener
+    async def test_who_waits_for_answers_gets_half_of_them_in_a_turn_at_most(
+        self, other: Backend, echo: Listener
     ) -> None:
-        end = Recorder()
+        end = Waiting(awaited=4 * PORTION)
         socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
         for number in range(4 * PORTION):
             socket.send(Message({}, b"%d" % number))
         await end.wait_for(4 * PORTION)
 
-        assert len(end.parcels) > 1
-        assert max(end.parcels) <= 2 * PORTION
+        assert end.bodies == [b"%d" % number for number in range(4 * PORTION)]
+        assert end.parcels == [2 * PORTION, 2 * PORTION]
+
+    async def test_who_waits_for_few_gets_them_together(
+        self, other: Backend, echo: Listener
+    ) -> None:
+        end = Waiting(awaited=PORTION)
+        socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
+        for number in range(PORTION):
+            socket.send(Message({}, b"%d" % number))
+        await end.wait_for(PORTION)
+
+        assert end.parcels == [PORTION]
 
 
 class TestNobodyThere:
