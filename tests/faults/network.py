@@ -13,7 +13,7 @@ from urllib.request import urlopen
 from micro_nats.server import NatsServer
 from tests.faults.process import Journal, Program, run_program
 
-__all__ = ["Fleet", "connections", "free_ports", "run_cluster", "run_fleet"]
+__all__ = ["Fleet", "connections", "free_ports", "routes", "run_cluster", "run_fleet"]
 
 
 class Fleet:
@@ -104,6 +104,9 @@ async def run_cluster(
         ]
         cluster = ["--cluster_name", "test", "--cluster", f"nats://127.0.0.1:{port}"]
         routing = ["--routes", ",".join(others)] if others else []
+        if routes:
+            # Servers tell each other where the others are, and would find a way around `routes`.
+            routing += ["--cluster_advertise", "127.0.0.1:1"]
         servers.append(NatsServer(monitoring=True, arguments=[*cluster, *routing, *arguments]))
     try:
         for server in servers:
@@ -118,10 +121,18 @@ async def run_cluster(
 
 async def connections(server: NatsServer) -> list[dict[str, object]]:
     """What the server's monitoring says of its connections."""
+    return await _monitor(server, "connz?subs=true", "connections")
 
+
+async def routes(server: NatsServer) -> list[dict[str, object]]:
+    """What the server's monitoring says of its routes to others of its cluster."""
+    return await _monitor(server, "routez", "routes")
+
+
+async def _monitor(server: NatsServer, path: str, key: str) -> list[dict[str, object]]:
     def read() -> list[dict[str, object]]:
-        with urlopen(f"{server.monitor}/connz?subs=true") as answer:
-            found: list[dict[str, object]] = json.load(answer)["connections"]
+        with urlopen(f"{server.monitor}/{path}") as answer:
+            found: list[dict[str, object]] = json.load(answer)[key]
             return found
 
     return await asyncio.to_thread(read)

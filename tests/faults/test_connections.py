@@ -14,7 +14,7 @@ import pytest
 from micro import MicroError
 from tests.faults.clock import lasts, succeeds
 from tests.faults.load import client_of, run_load
-from tests.faults.network import free_ports, run_cluster, run_fleet
+from tests.faults.network import free_ports, routes, run_cluster, run_fleet
 from tests.faults.process import run_program
 from tests.faults.proxy import run_proxy
 
@@ -258,6 +258,7 @@ async def test_a_partition_heals(tmp_path, verdict) -> None:
             await lasts(8.0)
             parted = time.monotonic()
             minority = [call for call in load.calls if call.started > parted - 4.0]
+            assert not await routes(servers[0])
             for proxy in (one, two):
                 proxy.refusing = False
             healed = await succeeds(lambda: _called(load, "n2", parted), 20.0)
