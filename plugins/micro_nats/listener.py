@@ -10,7 +10,7 @@ from micro.message import Message
 from micro.transport.contract import Accept, Listener
 from micro_nats.connection import Connection, Subscription
 from micro_nats.counters import Counters
-from micro_nats.envelope import GOODBYE, Goodbye, decode_json, decode_parcel, is_json
+from micro_nats.envelope import Goodbye, decode_json, decode_parcel, is_json
 from micro_nats.sockets import AcceptedSocket, Outbox, parcel_number
 
 __all__ = ["LONGEST_REPLY", "METADATA", "NatsListener"]
@@ -96,7 +96,7 @@ class NatsListener(Listener):
         """Tell the peers of the lost sockets, who may not have noticed."""
         lost, self._lost = self._lost, []
         for reply in lost:
-            self._outbox.connection.put(reply, "", GOODBYE)
+            self._outbox.say_goodbye(reply)
 
     def _arrived(
         self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None
@@ -162,7 +162,7 @@ class NatsListener(Listener):
                 return None  # repeated on its way
             reply = known.next_reply
             known.end(ConnectionLost("parcels were lost on their way"))
-        self._outbox.connection.put(reply, "", GOODBYE)
+        self._outbox.say_goodbye(reply)
         return None
 
     def _push(self, socket: AcceptedSocket, messages: list[Message]) -> None:
@@ -189,4 +189,4 @@ class NatsListener(Listener):
     def _greet(self, reply: str) -> None:
         """Answer whoever wants to know whether the address is taken."""
         if 0 < len(reply) <= LONGEST_REPLY:
-            self._outbox.connection.put(reply, "", GOODBYE)
+            self._outbox.say_goodbye(reply)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 
 from micro.errors import (
@@ -99,6 +100,11 @@ class Outbox:
         self.waiting = self.connection.buffered
         if self.waiting > _FULL:
             raise ResourceExhausted(f"{self.waiting} bytes wait to be sent", refused=True)
+
+    def say_goodbye(self, subject: str, reply: str = "") -> None:
+        """Send a goodbye; a connection that is gone has its own way of telling."""
+        with suppress(ConnectionLost):
+            self.connection.put(subject, reply, GOODBYE)
 
     def measure(self) -> None:
         """Learn the server's limit anew."""
@@ -199,6 +205,8 @@ class NatsSocket(Socket):
         if receiver is None:
             return
         self.post()
+        if self._receiver is None:
+            return  # the connection turned out to be gone
         self._say_goodbye()
         self._retire()
         self._outbox.soon(receiver.closed, SocketClosed("closed by this end"))
@@ -308,7 +316,7 @@ class DialedSocket(NatsSocket):
 
     def _say_goodbye(self) -> None:
         if self.binary and self._parcel > 0:
-            self.post_data(GOODBYE)
+            self._outbox.say_goodbye(self._remote, self._reply())
 
     def _reply(self) -> str:
         if self.binary:
@@ -359,7 +367,7 @@ class AcceptedSocket(NatsSocket):
 
     def _say_goodbye(self) -> None:
         if self.binary:
-            self._outbox.connection.put(self.next_reply, "", GOODBYE)
+            self._outbox.say_goodbye(self.next_reply)
 
     def _reply(self) -> str:
         return self.probe

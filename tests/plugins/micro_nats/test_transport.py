@@ -556,6 +556,20 @@ class TestLostConnections:
 
         assert end.bodies == [b"again"]
 
+    async def test_a_listener_that_lost_its_peers_outlives_a_second_loss(
+        self, backend: Backend, other: Backend, echo: Listener
+    ) -> None:
+        end = Recorder()
+        socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
+        socket.send(Message({}, b""))
+        await end.wait_for(1)
+        echo.lose(ConnectionLost("cut"))
+        client, backend.connection._client = backend.connection._client, None
+        echo.restored()
+        backend.connection._client = client
+
+        assert end.closings == []
+
     async def test_what_was_not_flushed_is_not_sent_late(self, own_server: NatsServer) -> None:
         options = BackendOptions(addresses=(own_server.address,))
         async with open_nats(options) as backend:
