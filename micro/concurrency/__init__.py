@@ -1,0 +1,1 @@
+"""Bounds and clocks: limiter, timers, threads and the watch over the event loop."""

@@ -1,0 +1,1 @@
+"""Events: publishing, and handlers for topics."""

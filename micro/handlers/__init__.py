@@ -1,0 +1,1 @@
+"""A user's function becomes an endpoint: signatures, endpoints and their schemas."""

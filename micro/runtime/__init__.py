@@ -1,0 +1,1 @@
+"""A service as a running program: start and stop, signals, exit codes, health."""

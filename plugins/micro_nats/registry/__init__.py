@@ -1,0 +1,1 @@
+"""Discovery over NATS by broadcast queries and announcements."""

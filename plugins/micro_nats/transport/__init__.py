@@ -1,0 +1,1 @@
+"""Sockets over NATS: listeners, unique reply subjects, bundles."""

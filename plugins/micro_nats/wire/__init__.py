@@ -1,0 +1,1 @@
+"""Bytes on NATS: envelopes, registry records, go-micro's JSON."""
