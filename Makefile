@@ -43,7 +43,8 @@ fmt: .venv/ready  ## Format the sources
 check: .venv/ready  ## Lint, format, types and layers
 	@echo "==> ruff" && $(BIN)/ruff check $(SOURCES) && $(BIN)/ruff format --check $(SOURCES)
 	@echo "==> mypy" && $(BIN)/mypy micro plugins examples tests/typing
-	@echo "==> layers" && $(PYTEST) -q tests/architecture
+	@echo "==> layers" && PYTHONPATH=.:plugins $(BIN)/lint-imports --no-cache >$(BIN)/../layers.txt 2>&1 || { cat $(BIN)/../layers.txt; exit 1; }
+	@$(PYTEST) -q tests/architecture
 
 bench: .venv/ready  ## Measure, beside other libraries, and write docs/performance.md
 	@$(BIN)/python -m benchmarks

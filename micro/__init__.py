@@ -1,8 +1,9 @@
 """A microservice framework in the shape of go-micro, at home on NATS."""
 
 from micro.backend import ConnectionEvent, ConnectionState
-from micro.client import Client
-from micro.client_stream import ClientStream
+from micro.client.client import Client
+from micro.client.selector import Where
+from micro.client.stream import ClientStream
 from micro.context import Context
 from micro.deadline import Deadline
 from micro.errors import (
@@ -23,9 +24,8 @@ from micro.errors import (
 from micro.memory import MemoryBackend
 from micro.message import Message
 from micro.middleware import Next, Request, Response
-from micro.selector import Where
 from micro.service import Service, open_client
-from micro.settings import Settings, load_settings
+from micro.settings.load import Settings, load_settings
 
 __all__ = [
     "BadRequest",

@@ -17,8 +17,8 @@ from micro.backend import Backend, BackendOptions, ConnectionEvent, OpenBackend,
 from micro.broker import Broker
 from micro.errors import PluginError
 from micro.registry import Registry
-from micro.settings import Part, Settings
-from micro.settings_values import nearest
+from micro.settings.kinds import nearest
+from micro.settings.load import Part, Settings
 from micro.transport import Transport
 
 __all__ = ["GROUP", "Backends", "find_plugin", "list_plugins"]

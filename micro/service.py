@@ -12,9 +12,11 @@ from typing import Any, TypeVar, Unpack, overload
 
 from micro.backend import Backend, ConnectionEvent
 from micro.broker.contract import Broker
-from micro.client import Client
+from micro.client.client import Client
+from micro.client.selector import Strategy
 from micro.codec import Codec, Codecs, default_codecs
-from micro.endpoint import (
+from micro.errors import HandlerError, UsageError
+from micro.handlers.endpoint import (
     Endpoint,
     EndpointOptions,
     SubscriberSpec,
@@ -22,16 +24,14 @@ from micro.endpoint import (
     endpoints_from_object,
     subscriber_from_function,
 )
-from micro.errors import HandlerError, UsageError
-from micro.life import Life, Middleware, announce, client_options
+from micro.handlers.signature import where
 from micro.memory import MemoryBackend
 from micro.middleware import Layer
 from micro.names import check_service
 from micro.plugins import Backends
 from micro.registry.contract import Registry
-from micro.selector import Strategy
-from micro.settings import OPTIONS, Part, Settings, load_settings
-from micro.signature import where
+from micro.runtime.lifecycle import Life, Middleware, announce, client_options
+from micro.settings.load import OPTIONS, Part, Settings, load_settings
 from micro.transport.contract import Transport
 
 __all__ = ["ConnectionHook", "Hook", "Service", "open_client"]
@@ -271,7 +271,7 @@ class Service:
         Args:
             argv: Flags; those of the process when not given.
         """
-        from micro.runner import run_main
+        from micro.runtime.process import run_main
 
         run_main([self], sys.argv[1:] if argv is None else argv)
 

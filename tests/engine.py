@@ -11,9 +11,9 @@ from pydantic import BaseModel
 
 from micro import Client, MemoryBackend, Service
 from micro.message import Message
-from micro.protocol import CONTENT_TYPE, CREDIT, ENDPOINT, ID, STREAM
 from micro.testing import Recorder
 from micro.transport.contract import Socket
+from micro.wire.headers import CONTENT_TYPE, CREDIT, ENDPOINT, ID, STREAM
 
 JSON = "application/json"
 

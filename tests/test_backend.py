@@ -9,7 +9,7 @@ import pytest
 from micro import ConnectionEvent, ConnectionState, Service
 from micro.backend import log_event
 from micro.errors import HandlerError
-from micro.settings import load_settings
+from micro.settings.load import load_settings
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from micro.backend import Backend
 from micro.errors import ConnectionLost, PluginError
 from micro.memory import MemoryBackend, open_memory
 from micro.plugins import Backends, find_plugin, list_plugins
-from micro.settings import Settings, load_settings
+from micro.settings.load import Settings, load_settings
 
 ALL_MEMORY = Settings(transport="memory", broker="memory", registry="memory")
 

@@ -22,11 +22,11 @@ from micro import (
     open_client,
 )
 from micro.errors import ConfigError, ConnectionLost, HandlerError, InvalidName, UsageError
-from micro.life import Life
 from micro.plugins import Backends
 from micro.registry.contract import Registration
 from micro.registry.memory import MemoryRegistry
 from micro.registry.record import ServiceRecord
+from micro.runtime.lifecycle import Life
 from tests.engine import ANN, Award, Balance, Gauge, raw, running, until
 
 

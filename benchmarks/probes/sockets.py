@@ -20,12 +20,12 @@ from typing import Any
 from benchmarks.models import QUESTION
 from benchmarks.peer import runner
 from micro import load_settings
-from micro.connection import Connection, expire_reply
+from micro.client.channel import Connection, expire_reply
+from micro.concurrency.timers import Timers
 from micro.deadline import Deadline
 from micro.plugins import Backends
-from micro.protocol import request_headers
 from micro.registry.record import Node
-from micro.timers import Timers
+from micro.wire.headers import request_headers
 
 _AT_ONCE = 100
 _WARM_UP = 200

@@ -12,7 +12,7 @@ from micro.cli.body import headers_from, read_body, read_lines
 from micro.cli.group import SettingsCommand, seconds, settings_of
 from micro.cli.output import as_json, as_line, as_value, one_line, show_body
 from micro.codec import Raw
-from micro.settings import Settings
+from micro.settings.load import Settings
 
 __all__ = ["call", "stream"]
 

@@ -12,8 +12,8 @@ from micro.cli.group import SettingsCommand, settings_of
 from micro.cli.output import as_json, say, table
 from micro.errors import NotFound
 from micro.registry import EndpointRecord, ServiceRecord, ValueRecord
-from micro.settings import Settings
-from micro.settings_values import nearest
+from micro.settings.kinds import nearest
+from micro.settings.load import Settings
 
 __all__ = ["describe", "services"]
 

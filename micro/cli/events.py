@@ -14,7 +14,7 @@ from micro.cli.group import SettingsCommand, seconds, settings_of
 from micro.cli.output import as_line, as_value, on_terminal, one_line, say
 from micro.codec import Raw
 from micro.errors import DeadlineExceeded
-from micro.settings import Settings
+from micro.settings.load import Settings
 
 __all__ = ["publish", "subscribe"]
 

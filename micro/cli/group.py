@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 import click
 
-from micro.logs import setup_logging
-from micro.settings import OPTIONS, Settings, load_settings
-from micro.settings_sources import plain_name, split
-from micro.settings_values import nearest, read_duration
+from micro.settings.kinds import nearest, read_duration
+from micro.settings.load import OPTIONS, Settings, load_settings
+from micro.settings.sources import plain_name, split
+from micro.telemetry.logs import setup_logging
 
 __all__ = ["CommandTable", "SettingsCommand", "seconds", "setting_flags", "settings_of"]
 
@@ -27,7 +27,7 @@ _COMMANDS = {
     "describe": ("discover", "Show a service's versions, nodes and endpoints."),
     "publish": ("events", "Publish an event."),
     "subscribe": ("events", "Print the events of a topic."),
-    "server": ("server", "Run a local nats-server, for development."),
+    "server": ("nats", "Run a local nats-server, for development."),
     "health": ("health", "Make a round trip to the servers in use."),
     "version": ("version", "Show versions and installed plugins."),
 }

@@ -11,7 +11,7 @@ from micro.cli.group import SettingsCommand, settings_of
 from micro.cli.output import as_json
 from micro.errors import DeadlineExceeded, Unavailable
 from micro.plugins import Backends
-from micro.settings import PARTS, Settings
+from micro.settings.load import PARTS, Settings
 
 __all__ = ["health"]
 

@@ -10,7 +10,7 @@ from types import ModuleType
 
 from micro.cli.output import say
 from micro.errors import PluginError
-from micro.settings import PARTS, Settings
+from micro.settings.load import PARTS, Settings
 
 __all__ = ["server_module", "with_server"]
 
@@ -25,7 +25,7 @@ def server_module() -> ModuleType:
         PluginError: it is not installed.
     """
     try:
-        return importlib.import_module("micro_nats.server")
+        return importlib.import_module("micro_nats.devserver")
     except ModuleNotFoundError as error:
         raise PluginError("a local nats-server needs the plugin 'nats' of micro-rpc") from error
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from micro.cli.local import server_module
-from micro.cli.signals import on_signal
+from micro.runtime.signals import on_signal
 from micro.scope import open_scope
 
 __all__ = ["server"]

@@ -16,11 +16,11 @@ from micro.cli.local import with_server
 from micro.cli.supervisor import Pauses, Supervisor, follow_parent
 from micro.cli.targets import load_services, source_folder
 from micro.errors import ConfigError
-from micro.logs import setup_logging
 from micro.plugins import find_plugin
-from micro.runner import EXIT_CUT_OFF, run_async, run_services
+from micro.runtime.process import EXIT_CUT_OFF, run_async, run_services
 from micro.service import Service
-from micro.settings import PARTS, Settings, settings_help
+from micro.settings.load import PARTS, Settings, settings_help
+from micro.telemetry.logs import setup_logging
 
 __all__ = ["run"]
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from micro.cli.signals import on_signal
+from micro.runtime.signals import on_signal
 from micro.scope import open_scope
 
 __all__ = ["Pauses", "Supervisor", "follow_parent"]

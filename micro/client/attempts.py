@@ -9,18 +9,18 @@ import asyncio
 from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 
-from micro.connection import Connection
+from micro.client.channel import Connection
+from micro.client.directory import Directory
+from micro.client.plan import Plan
+from micro.client.retry import backoff, may_retry
+from micro.client.route import Peer, Route
+from micro.client.selector import Where
+from micro.client.stream_call import StreamCall
 from micro.deadline import Deadline, enforce
-from micro.directory import Directory
 from micro.errors import DeadlineExceeded, MicroError, NoResponders, TransportError, Unavailable
 from micro.message import Message
 from micro.middleware import Request
-from micro.plan import Plan
-from micro.protocol import ERROR, application_headers, error_from
-from micro.retry import backoff, may_retry
-from micro.route import Peer, Route
-from micro.selector import Where
-from micro.stream_call import StreamCall
+from micro.wire.headers import ERROR, application_headers, error_from
 
 __all__ = ["Caller", "Wanted"]
 

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from micro.compression import ACCEPT_ENCODING, CONTENT_ENCODING, Compression, expand
+from micro.client.stream_call import StreamCall
+from micro.concurrency.timers import Timers
 from micro.deadline import Deadline, enforce
 from micro.errors import (
     Cancelled,
@@ -20,8 +21,11 @@ from micro.errors import (
     error_to_wire,
 )
 from micro.message import Message
-from micro.pieces import SMALL, Pieces, is_piece
-from micro.protocol import (
+from micro.transport.contract import Receiver, Socket
+from micro.wire.chunks import SMALL, Pieces, is_piece
+from micro.wire.compression import ACCEPT_ENCODING, CONTENT_ENCODING, Compression, expand
+from micro.wire.flow import WINDOW
+from micro.wire.headers import (
     CREDIT,
     ERROR,
     ID,
@@ -36,10 +40,6 @@ from micro.protocol import (
     set_id,
     timeout_of,
 )
-from micro.stream import WINDOW
-from micro.stream_call import StreamCall
-from micro.timers import Timers
-from micro.transport.contract import Receiver, Socket
 
 __all__ = ["Connection", "expire_reply"]
 

@@ -10,21 +10,21 @@ from time import monotonic
 from typing import Any, Final, Self, TypeVar, overload
 
 from micro.broker.contract import Broker
-from micro.caller import Caller, Wanted
-from micro.client_stream import ClientStream
+from micro.client.attempts import Caller, Wanted
+from micro.client.directory import Directory
+from micro.client.plan import Plan, Plans
+from micro.client.selector import Strategy, Where, least_in_flight
+from micro.client.stream import ClientStream
+from micro.client.typed import make_proxy
 from micro.codec import Codecs
-from micro.compression import Compression
 from micro.deadline import Deadline, ambient_deadline, enforce
-from micro.directory import Directory
 from micro.errors import DeadlineExceeded, HandlerError, MicroError
+from micro.events.publisher import Publisher
 from micro.middleware import Layer, Next, Request, Response, fold
-from micro.plan import Plan, Plans
-from micro.proxy import make_proxy
-from micro.publisher import Publisher
 from micro.registry.contract import Registry
 from micro.scope import open_scope
-from micro.selector import Strategy, Where, least_in_flight
 from micro.transport.contract import Transport
+from micro.wire.compression import Compression
 
 __all__ = ["DEFAULT", "Client", "ClientOptions", "Fallback"]
 

@@ -8,18 +8,18 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from micro.compression import Compression
-from micro.connection import Connection, expire_reply
+from micro.client.channel import Connection, expire_reply
+from micro.client.route import Peer, Route
+from micro.client.selector import Strategy
+from micro.concurrency.timers import Timers
 from micro.deadline import Deadline, enforce
 from micro.errors import MicroError, Unavailable
 from micro.message import Message
 from micro.registry.contract import Registry
 from micro.registry.record import Node
-from micro.route import Peer, Route
 from micro.scope import Scope
-from micro.selector import Strategy
-from micro.timers import Timers
 from micro.transport.contract import Transport
+from micro.wire.compression import Compression
 
 __all__ = ["Directory"]
 

@@ -12,7 +12,7 @@ from micro.codec.contract import Decoder, Encoder
 from micro.errors import BadRequest, InternalError
 from micro.message import Message
 from micro.names import check_endpoint, check_service
-from micro.protocol import CONTENT_TYPE, request_headers
+from micro.wire.headers import CONTENT_TYPE, request_headers
 
 __all__ = ["Plan", "Plans"]
 

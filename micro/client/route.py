@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from micro.breaker import Breaker
-from micro.connection import Connection
+from micro.client.breaker import Breaker
+from micro.client.channel import Connection
+from micro.client.retry import RetryBudget
+from micro.client.selector import Where
 from micro.errors import MicroError, NoResponders, NotFound, Unavailable
-from micro.protocol import is_native
 from micro.registry.record import Node, ServiceRecord
-from micro.retry import RetryBudget
-from micro.selector import Where
+from micro.wire.headers import is_native
 
 __all__ = ["Peer", "Route"]
 

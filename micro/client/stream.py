@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import Any, Generic, TypeVar
 
+from micro.client.stream_call import StreamCall
 from micro.codec.contract import Decoder, Encoder
 from micro.errors import BadRequest, ConnectionLost, InternalError, MicroError
-from micro.stream_call import StreamCall
 
 __all__ = ["ClientStream"]
 

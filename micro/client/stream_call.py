@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from micro.errors import Cancelled, ConnectionLost, MicroError, ResourceExhausted
 from micro.message import Message
-from micro.protocol import CREDIT, EOS, ERROR, ID, SIGNAL, credit_from, error_from
-from micro.stream import WINDOW, Inflow, Outflow
+from micro.wire.flow import WINDOW, Inflow, Outflow
+from micro.wire.headers import CREDIT, EOS, ERROR, ID, SIGNAL, credit_from, error_from
 
 if TYPE_CHECKING:
-    from micro.connection import Connection
+    from micro.client.channel import Connection
 
 __all__ = ["StreamCall"]
 

@@ -6,13 +6,13 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from micro.endpoint import camel_case
 from micro.errors import HandlerError
+from micro.handlers.endpoint import camel_case
+from micro.handlers.signature import where
 from micro.names import check_endpoint
-from micro.signature import where
 
 if TYPE_CHECKING:
-    from micro.client import Client
+    from micro.client.client import Client
 
 __all__ = ["make_proxy"]
 

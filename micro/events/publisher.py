@@ -11,7 +11,7 @@ from micro.broker.contract import Broker
 from micro.codec import Codecs
 from micro.message import Message
 from micro.middleware import Layer, Request, Response, fold
-from micro.protocol import application_headers, event_headers
+from micro.wire.headers import application_headers, event_headers
 
 __all__ = ["Publisher"]
 

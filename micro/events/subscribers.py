@@ -12,16 +12,16 @@ from typing import Any, Self
 
 from micro.broker.contract import Broker, Deliver, Delivery, Subscription
 from micro.codec import Codecs
+from micro.concurrency.limiter import OVERHEAD, Gate
+from micro.concurrency.threads import Threads
 from micro.context import Context, ambient_context
-from micro.endpoint import SubscriberSpec
 from micro.errors import MicroError
-from micro.gate import OVERHEAD, Gate
+from micro.handlers.endpoint import SubscriberSpec
 from micro.message import Message
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.names import topic_matches
-from micro.protocol import CONTENT_TYPE, ID, canonical
 from micro.scope import open_scope
-from micro.threads import Threads
+from micro.wire.headers import CONTENT_TYPE, ID, canonical
 
 __all__ = ["SubscriberCounters", "SubscriberOptions", "Subscribers"]
 

@@ -13,8 +13,8 @@ from types import FunctionType, MappingProxyType
 from typing import Any, TypedDict, Unpack
 
 from micro.errors import HandlerError, InvalidName
+from micro.handlers.signature import Bind, Kind, read_signature, where
 from micro.names import check_endpoint, check_pattern, check_queue
-from micro.signature import Bind, Kind, read_signature, where
 
 __all__ = [
     "Endpoint",

@@ -20,9 +20,9 @@ from typing import get_type_hints as read_annotations
 
 from pydantic import BaseModel
 
-from micro.endpoint import Endpoint, SubscriberSpec
+from micro.handlers.endpoint import Endpoint, SubscriberSpec
+from micro.handlers.signature import bare_type
 from micro.registry.record import EndpointRecord, ValueRecord
-from micro.signature import bare_type
 
 __all__ = ["endpoint_record", "subscriber_record", "type_in_go", "value_record"]
 

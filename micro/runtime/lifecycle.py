@@ -17,23 +17,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from micro.backend import ConnectionEvent, log_event
-from micro.client import Client, ClientOptions
-from micro.compression import Compression, encodings
-from micro.endpoint import Endpoint, SubscriberSpec
+from micro.client.client import Client, ClientOptions
+from micro.client.selector import Strategy, strategy_named
 from micro.errors import MicroError, Unavailable
+from micro.events.subscribers import SubscriberOptions, Subscribers
+from micro.handlers.endpoint import Endpoint, SubscriberSpec
+from micro.handlers.schema import endpoint_record, subscriber_record
+from micro.handlers.signature import where
 from micro.middleware import Layer
 from micro.names import check_service
 from micro.plugins import Backends
-from micro.protocol import NATIVE
 from micro.registry.record import Node, ServiceRecord
-from micro.schema import endpoint_record, subscriber_record
-from micro.selector import Strategy, strategy_named
-from micro.server import Server, ServerOptions
-from micro.settings import Settings
-from micro.signature import where
-from micro.subscriber import SubscriberOptions, Subscribers
-from micro.tracing import tracing_layers
+from micro.server.server import Server, ServerOptions
+from micro.settings.load import Settings
+from micro.telemetry.tracing import tracing_layers
 from micro.transport.contract import Listener
+from micro.wire.compression import Compression, encodings
+from micro.wire.headers import NATIVE
 
 if TYPE_CHECKING:
     from micro.service import Hook, Service

@@ -13,13 +13,13 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from micro.concurrency.watchdog import watch_loop
 from micro.errors import MicroError, TransportError, UsageError
-from micro.health import serve_health
-from micro.life import Life, announce
-from micro.logs import setup_logging
 from micro.plugins import Backends, find_plugin
-from micro.settings import PARTS, Settings
-from micro.watchdog import watch_loop
+from micro.runtime.health import serve_health
+from micro.runtime.lifecycle import Life, announce
+from micro.settings.load import PARTS, Settings
+from micro.telemetry.logs import setup_logging
 
 if TYPE_CHECKING:
     from micro.service import Service

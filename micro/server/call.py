@@ -7,16 +7,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from micro.codec.contract import Decoder, Encoder
+from micro.concurrency.limiter import OVERHEAD, Gate
 from micro.deadline import Deadline
-from micro.endpoint import Endpoint
 from micro.errors import CodecError, MicroError
-from micro.gate import OVERHEAD, Gate
+from micro.handlers.endpoint import Endpoint
 from micro.middleware import Next
-from micro.protocol import ID, STREAM
-from micro.stream import Inflow, Outflow
+from micro.wire.flow import Inflow, Outflow
+from micro.wire.headers import ID, STREAM
 
 if TYPE_CHECKING:
-    from micro.session import Session
+    from micro.server.channel import Session
 
 __all__ = ["Call", "Mounted", "weight_of", "write_response"]
 

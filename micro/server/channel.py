@@ -7,13 +7,6 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from micro.compression import (
-    ACCEPT_ENCODING,
-    CONTENT_ENCODING,
-    Compression,
-    encodings,
-    expand,
-)
 from micro.errors import (
     Cancelled,
     CodecError,
@@ -22,10 +15,17 @@ from micro.errors import (
     ResourceExhausted,
     TransportError,
 )
-from micro.legacy import Legacy, legacy_of
 from micro.message import Message
-from micro.pieces import SMALL, Pieces, is_piece
-from micro.protocol import (
+from micro.transport.contract import Receiver, Socket
+from micro.wire.chunks import SMALL, Pieces, is_piece
+from micro.wire.compression import (
+    ACCEPT_ENCODING,
+    CONTENT_ENCODING,
+    Compression,
+    encodings,
+    expand,
+)
+from micro.wire.headers import (
     CONTENT_TYPE,
     ENDPOINT,
     ERROR,
@@ -39,11 +39,11 @@ from micro.protocol import (
     credit_from,
     error_headers,
 )
-from micro.transport.contract import Receiver, Socket
+from micro.wire.legacy import Legacy, legacy_of
 
 if TYPE_CHECKING:
-    from micro.call import Call
-    from micro.server import Server
+    from micro.server.call import Call
+    from micro.server.server import Server
 
 __all__ = ["Session"]
 

@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
-from micro.call import Call, Mounted, weight_of, write_response
 from micro.codec import Codecs
 from micro.codec.contract import Decoder, Encoder
-from micro.compression import LEAST
+from micro.concurrency.limiter import Gate
+from micro.concurrency.loop_lag import Lag
+from micro.concurrency.threads import Threads
+from micro.concurrency.timers import Timers
 from micro.context import Context, ambient_context
 from micro.deadline import Deadline, ambient_deadline
-from micro.endpoint import Endpoint
 from micro.errors import (
     DeadlineExceeded,
     HandlerError,
@@ -27,11 +28,17 @@ from micro.errors import (
     Unavailable,
     UsageError,
 )
-from micro.gate import Gate
-from micro.lag import Lag
+from micro.handlers.endpoint import Endpoint
 from micro.message import Message
 from micro.middleware import Request, Response, fold
-from micro.protocol import (
+from micro.scope import open_scope
+from micro.server.call import Call, Mounted, weight_of, write_response
+from micro.server.channel import Session
+from micro.server.options import ServerCounters, ServerOptions
+from micro.server.stream import open_flows, run_stream
+from micro.transport.contract import Receiver, Socket
+from micro.wire.compression import LEAST
+from micro.wire.headers import (
     CONTENT_TYPE,
     ENDPOINT,
     METHOD,
@@ -40,13 +47,6 @@ from micro.protocol import (
     deadline_from,
     reply_headers,
 )
-from micro.scope import open_scope
-from micro.server_options import ServerCounters, ServerOptions
-from micro.server_stream import open_flows, run_stream
-from micro.session import Session
-from micro.threads import Threads
-from micro.timers import Timers
-from micro.transport.contract import Receiver, Socket
 
 __all__ = ["Server", "ServerCounters", "ServerOptions"]
 

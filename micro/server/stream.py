@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-from micro.call import Call, write_response
 from micro.codec.contract import Decoder, Encoder
 from micro.message import Message
 from micro.middleware import Response
-from micro.protocol import (
+from micro.server.call import Call, write_response
+from micro.wire.flow import WINDOW, Inflow, Outflow
+from micro.wire.headers import (
     CONTENT_TYPE,
     CREDIT,
     EOS,
@@ -22,7 +23,6 @@ from micro.protocol import (
     error_headers,
     stream_reply_headers,
 )
-from micro.stream import WINDOW, Inflow, Outflow
 
 __all__ = ["open_flows", "run_stream"]
 

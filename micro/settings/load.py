@@ -15,8 +15,9 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from micro.errors import ConfigError
-from micro.settings_model import OPTIONS, PARTS, Option, Part, Settings
-from micro.settings_sources import (
+from micro.settings.kinds import nearest
+from micro.settings.model import OPTIONS, PARTS, Option, Part, Settings
+from micro.settings.sources import (
     Found,
     Layer,
     plain_name,
@@ -25,7 +26,6 @@ from micro.settings_sources import (
     read_file,
     read_flags,
 )
-from micro.settings_values import nearest
 
 __all__ = ["OPTIONS", "PARTS", "Option", "Part", "Settings", "load_settings", "settings_help"]
 

@@ -8,8 +8,7 @@ from types import MappingProxyType
 from typing import Literal, TypeVar
 
 from micro.errors import ConfigError
-from micro.settings_sources import Found
-from micro.settings_values import (
+from micro.settings.kinds import (
     ADDRESSES,
     PAIRS,
     SERVICE_NAME,
@@ -20,6 +19,7 @@ from micro.settings_values import (
     duration,
     hide_secrets,
 )
+from micro.settings.sources import Found
 
 __all__ = ["OPTIONS", "PARTS", "Option", "Part", "Settings"]
 

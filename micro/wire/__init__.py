@@ -1,1 +1,1 @@
-"""The RPC protocol: headers, flow control, chunks, compression and old dialects; no I/O, no tasks."""
+"""The RPC protocol: headers, flow control, chunks, compression, old dialects; no I/O, no tasks."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from micro.errors import MicroError, PayloadTooLarge
 from micro.message import Message
-from micro.protocol import ID, PIECES, SIGNAL
-from micro.stream import Outflow
 from micro.transport.contract import Socket
+from micro.wire.flow import Outflow
+from micro.wire.headers import ID, PIECES, SIGNAL
 
 __all__ = ["LARGEST", "SMALL", "Pieces", "is_piece"]
 

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from micro.errors import BadRequest, ConfigError, PayloadTooLarge
-from micro.pieces import LARGEST
+from micro.wire.chunks import LARGEST
 
 __all__ = ["ACCEPT_ENCODING", "CONTENT_ENCODING", "LEAST", "Compression", "encodings", "expand"]
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from micro.errors import CodecError
 from micro.message import Message
-from micro.protocol import CONTENT_TYPE, ERROR, ID
+from micro.wire.headers import CONTENT_TYPE, ERROR, ID
 
 __all__ = ["Legacy", "legacy_of"]
 

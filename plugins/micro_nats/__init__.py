@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from micro_nats.backend import NatsBackend, open_nats
-    from micro_nats.connection import Connection, Subscription, open_connection
-    from micro_nats.server import NatsServer, find_server, run_server
+    from micro_nats.connection.connection import Connection, Subscription, open_connection
+    from micro_nats.devserver import NatsServer, find_server, run_server
 
 __all__ = [
     "Connection",
@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Connection": "connection",
+    "Connection": "connection.connection",
     "NatsBackend": "backend",
-    "NatsServer": "server",
-    "Subscription": "connection",
-    "find_server": "server",
-    "open_connection": "connection",
+    "NatsServer": "devserver",
+    "Subscription": "connection.connection",
+    "find_server": "devserver",
+    "open_connection": "connection.connection",
     "open_nats": "backend",
-    "run_server": "server",
+    "run_server": "devserver",
 }
 
 

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 from micro.backend import Backend, BackendOptions
 from micro.scope import Scope, open_scope
-from micro_nats.broker import NatsBroker
-from micro_nats.connection import Connection, open_connection
-from micro_nats.registry import NatsRegistry
-from micro_nats.transport import NatsTransport
+from micro_nats.broker.core import NatsBroker
+from micro_nats.connection.connection import Connection, open_connection
+from micro_nats.registry.broadcast import NatsRegistry
+from micro_nats.transport.transport import NatsTransport
 
 __all__ = ["NatsBackend", "open_nats"]
 

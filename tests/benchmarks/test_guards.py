@@ -18,8 +18,8 @@ import pytest
 
 from micro import Client, Service, load_settings, open_client
 from micro.plugins import Backends
-from micro_nats.client import HardenedClient
-from micro_nats.server import run_server
+from micro_nats.connection.link import HardenedClient
+from micro_nats.devserver import run_server
 from tests.engine import ANN, Award, Balance, running
 
 CONCURRENCY = 64

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from micro.cli import main
-from micro_nats.server import NatsServer
+from micro_nats.devserver import NatsServer
 
 POINTS = """
 import asyncio

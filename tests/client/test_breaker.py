@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from micro import breaker as module
-from micro.breaker import Breaker
+from micro.client import breaker as module
+from micro.client.breaker import Breaker
 
 
 class Clock:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from micro.connection import Connection, expire_reply
+from micro.client.channel import Connection, expire_reply
+from micro.concurrency.timers import Timers
 from micro.deadline import Deadline
 from micro.errors import (
     ConnectionLost,
@@ -18,7 +19,11 @@ from micro.errors import (
     SocketClosed,
 )
 from micro.message import Message
-from micro.protocol import (
+from micro.testing import Arrivals, Recorder
+from micro.transport.contract import Socket
+from micro.transport.memory import MemoryTransport
+from micro.wire.flow import WINDOW
+from micro.wire.headers import (
     CREDIT,
     EOS,
     ERROR,
@@ -30,11 +35,6 @@ from micro.protocol import (
     TOPIC,
     error_headers,
 )
-from micro.stream import WINDOW
-from micro.testing import Arrivals, Recorder
-from micro.timers import Timers
-from micro.transport.contract import Socket
-from micro.transport.memory import MemoryTransport
 
 
 class Pair:

@@ -27,9 +27,9 @@ from micro import (
     Unavailable,
     Where,
 )
+from micro.client.selector import strategy_named
 from micro.errors import ConnectionLost, InvalidName, NoResponders, UsageError
 from micro.registry.record import EndpointRecord, Node, ServiceRecord
-from micro.selector import strategy_named
 from micro.testing import Signal
 from tests.engine import ANN, Award, Balance, Gauge, running
 

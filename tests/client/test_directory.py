@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from micro.client.directory import Directory
+from micro.client.selector import pick_random
 from micro.deadline import Deadline
-from micro.directory import Directory
 from micro.errors import ConnectionLost, DeadlineExceeded, Unavailable
 from micro.memory import MemoryBackend
 from micro.registry.contract import Registration, Registry, Watch
 from micro.registry.record import Node, ServiceRecord
 from micro.scope import open_scope
-from micro.selector import pick_random
 
 
 class Registers(Registry):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from micro.client.retry import RetryBudget, backoff, may_retry
 from micro.errors import (
     BadRequest,
     ConnectionLost,
@@ -15,7 +16,6 @@ from micro.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from micro.retry import RetryBudget, backoff, may_retry
 
 
 @pytest.mark.parametrize(

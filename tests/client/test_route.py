@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from micro.connection import Connection, expire_reply
+from micro.client.channel import Connection, expire_reply
+from micro.client.route import Peer, Route
+from micro.client.selector import Where
+from micro.concurrency.timers import Timers
 from micro.errors import NoResponders, NotFound, SocketClosed, Unavailable
 from micro.message import Message
 from micro.registry.record import EndpointRecord, Node, ServiceRecord
-from micro.route import Peer, Route
-from micro.selector import Where
 from micro.testing import Arrivals
-from micro.timers import Timers
 from micro.transport.memory import MemoryTransport
 
 

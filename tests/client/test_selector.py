@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from micro.client.selector import Where, least_in_flight, pick_random, strategy_named
 from micro.errors import ConfigError
 from micro.registry.record import Node
-from micro.selector import Where, least_in_flight, pick_random, strategy_named
 
 
 @dataclass

@@ -221,6 +221,6 @@ async def test_a_prefix_that_cannot_be_used_is_refused() -> None:
 
 def test_the_proxy_is_known_by_its_contract() -> None:
     client: Client = object()  # type: ignore[assignment]
-    from micro.proxy import make_proxy
+    from micro.client.typed import make_proxy
 
     assert type(make_proxy(client, Points, service="p", prefix="Points")).__name__ == "PointsClient"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from micro.gate import HEAVIEST, Gate
+from micro.concurrency.limiter import HEAVIEST, Gate
 
 
 @pytest.fixture

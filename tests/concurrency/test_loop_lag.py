@@ -8,7 +8,7 @@ import time
 import pytest
 
 from micro import DeadlineExceeded, Service
-from micro.lag import Lag
+from micro.concurrency.loop_lag import Lag
 from tests.engine import ANN, Award, Balance, raw, running
 
 MS = 1_000_000
@@ -34,7 +34,7 @@ def service() -> Service:
 
 @pytest.fixture
 def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("micro.server.Lag", Frozen)
+    monkeypatch.setattr("micro.server.server.Lag", Frozen)
 
 
 def test_a_loop_that_turns_has_no_lag() -> None:
@@ -44,14 +44,14 @@ def test_a_loop_that_turns_has_no_lag() -> None:
 def test_a_beat_that_is_overdue_is_a_lag(monkeypatch: pytest.MonkeyPatch) -> None:
     lag = Lag()
     later = time.monotonic() + 3.0
-    monkeypatch.setattr("micro.lag.time.monotonic", lambda: later)
+    monkeypatch.setattr("micro.concurrency.loop_lag.time.monotonic", lambda: later)
 
     assert lag.seconds() == pytest.approx(2.5, abs=0.1)
 
 
 async def test_a_lag_is_kept_until_the_next_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     lag = Lag()
-    monkeypatch.setattr("micro.lag._BEAT", 0.05)
+    monkeypatch.setattr("micro.concurrency.loop_lag._BEAT", 0.05)
     beating = asyncio.ensure_future(lag.beat())
     await asyncio.sleep(0)
     loop = asyncio.get_running_loop()

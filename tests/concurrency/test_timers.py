@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from micro.timers import Timers
+from micro.concurrency.timers import Timers
 
 
 class Expired:

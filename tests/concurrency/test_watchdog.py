@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from micro.watchdog import Watchdog, watch_loop
+from micro.concurrency.watchdog import Watchdog, watch_loop
 
 
 def block_until(over: threading.Event) -> None:

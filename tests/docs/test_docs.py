@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from micro.settings import OPTIONS
+from micro.settings.load import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

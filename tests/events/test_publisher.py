@@ -7,10 +7,10 @@ import pytest
 from micro import BadRequest, MemoryBackend, PayloadTooLarge, Service
 from micro.codec import Codecs, default_codecs
 from micro.errors import ConnectionLost, InvalidName
+from micro.events.publisher import Publisher
 from micro.middleware import Next, Request, Response
-from micro.protocol import canonical
-from micro.publisher import Publisher
 from micro.testing import Mailbox
+from micro.wire.headers import canonical
 from tests.engine import ANN, running
 
 

@@ -13,10 +13,10 @@ import pytest
 from micro import Context, MemoryBackend, Service
 from micro.broker.contract import Delivery
 from micro.codec import Codecs, default_codecs
-from micro.endpoint import subscriber_from_function
 from micro.errors import ConnectionLost, HandlerError, InvalidName
+from micro.events.subscribers import SubscriberOptions, Subscribers, _overlap
+from micro.handlers.endpoint import subscriber_from_function
 from micro.message import Message
-from micro.subscriber import SubscriberOptions, Subscribers, _overlap
 from micro.testing import Signal
 from tests.engine import ANN, Award, Gauge, running
 

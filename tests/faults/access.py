@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from micro import MicroError
-from micro_nats.server import NatsServer, run_server
+from micro_nats.devserver import NatsServer, run_server
 from tests.faults.load import client_of
 from tests.faults.process import Program, run_program
 from tests.faults.proxy import Proxy

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from micro_nats.server import NatsServer, find_server, run_server
+from micro_nats.devserver import NatsServer, find_server, run_server
 from tests.faults.verdicts import Verdict, renew_rows, write_table
 
 _VERDICTS = pytest.StashKey[list[Verdict]]()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from micro import Client, MicroError
 from micro.scope import Scope, open_scope
 from micro.service import open_client
-from micro.settings import Settings
+from micro.settings.load import Settings
 from tests.faults.clock import lasts, until
 
 __all__ = ["Call", "Load", "client_of", "run_load", "within"]

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
-from micro_nats.server import NatsServer
+from micro_nats.devserver import NatsServer
 from tests.faults.process import Journal, Program, run_program
 
 __all__ = ["Fleet", "connections", "free_ports", "routes", "run_cluster", "run_fleet"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from micro.errors import DeadlineExceeded, Forbidden, MicroError, NoResponders, Unauthorized
-from micro_nats.server import NatsServer
+from micro_nats.devserver import NatsServer
 from tests.faults.access import FAILED, Options, guarded, points, refused, reload
 from tests.faults.clock import lasts, succeeds
 from tests.faults.identities import Operator, user_key

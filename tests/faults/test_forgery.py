@@ -16,12 +16,12 @@ from micro import Client, MicroError, NotFound, Service
 from micro.message import Message
 from micro.registry.record import Node, ServiceRecord
 from micro.scope import open_scope
-from micro.settings import Settings
-from micro_nats.envelope import encode_json, pack_message, parcel_of
-from micro_nats.records import encode_result
-from micro_nats.registry import WATCH_TOPICS
-from micro_nats.server import run_server
+from micro.settings.load import Settings
+from micro_nats.devserver import run_server
+from micro_nats.registry.broadcast import WATCH_TOPICS
 from micro_nats.tokens import fresh_token
+from micro_nats.wire.envelope import encode_json, pack_message, parcel_of
+from micro_nats.wire.records import encode_result
 from tests.engine import ANN, Award, Balance
 from tests.faults.clock import until
 from tests.faults.load import client_of

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import strategies as st
 
 from micro import Client, MicroError, Service
-from micro.connection import Connection, expire_reply
+from micro.client.channel import Connection, expire_reply
+from micro.concurrency.timers import Timers
 from micro.deadline import Deadline
 from micro.message import Message
-from micro.protocol import error_from
 from micro.testing import Arrivals, Recorder
-from micro.timers import Timers
 from micro.transport.memory import MemoryTransport
-from micro_nats.registry import QUERY_TOPICS, WATCH_TOPICS
+from micro.wire.headers import error_from
+from micro_nats.registry.broadcast import QUERY_TOPICS, WATCH_TOPICS
 from tests.engine import ANN, Award, Balance, raw, running
 from tests.faults.fuzzing import EACH, MESSAGES, Property, count_cases
 from tests.faults.load import client_of, run_load

@@ -12,19 +12,25 @@ import pytest
 from hypothesis import strategies as st
 
 from micro import MicroError, PayloadTooLarge
-from micro.compression import Compression, encodings, expand
 from micro.errors import ConfigError, InvalidName, error_from_wire, error_to_wire
 from micro.message import Message
 from micro.names import check_endpoint, check_pattern, check_queue, check_service, check_topic
-from micro.pieces import LARGEST, Pieces
-from micro.protocol import application_headers, canonical, credit_from, deadline_from, error_from
 from micro.registry.record import Node, ServiceRecord
-from micro.settings import OPTIONS, Settings, load_settings
-from micro.settings_sources import Found
-from micro_nats.addresses import parse_addresses
-from micro_nats.envelope import Goodbye, decode_any, encode_json, pack_message, parcel_of
-from micro_nats.parser import Handler, MalformedProtocol, Parser, parse_headers
-from micro_nats.records import decode_result, decode_service, encode_result, encode_service
+from micro.settings.load import OPTIONS, Settings, load_settings
+from micro.settings.sources import Found
+from micro.wire.chunks import LARGEST, Pieces
+from micro.wire.compression import Compression, encodings, expand
+from micro.wire.headers import (
+    application_headers,
+    canonical,
+    credit_from,
+    deadline_from,
+    error_from,
+)
+from micro_nats.connection.addresses import parse_addresses
+from micro_nats.connection.parser import Handler, MalformedProtocol, Parser, parse_headers
+from micro_nats.wire.envelope import Goodbye, decode_any, encode_json, pack_message, parcel_of
+from micro_nats.wire.records import decode_result, decode_service, encode_result, encode_service
 from tests.faults.fuzzing import (
     ANY_TEXT,
     BODIES,

@@ -12,10 +12,10 @@ from nats.aio.msg import Msg
 
 from micro import Client, Context, MicroError, Service
 from micro.errors import CodecError, InvalidName
-from micro.settings import Settings
+from micro.settings.load import Settings
 from micro.testing import Signal
-from micro_nats.lookup import QUERY_TOPICS
-from micro_nats.server import NatsServer
+from micro_nats.devserver import NatsServer
+from micro_nats.registry.query import QUERY_TOPICS
 from tests.faults.load import client_of
 
 BAD = {

@@ -16,10 +16,10 @@ import pytest
 from pydantic import BaseModel
 
 from micro import Client, DeadlineExceeded, Service
+from micro.concurrency.timers import Timers
 from micro.scope import open_scope
-from micro.settings import Settings
-from micro.timers import Timers
-from micro_nats.server import NatsServer
+from micro.settings.load import Settings
+from micro_nats.devserver import NatsServer
 from tests.faults.clock import until
 from tests.faults.load import client_of
 from tests.faults.network import connections

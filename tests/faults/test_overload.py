@@ -7,7 +7,7 @@ import time
 import pytest
 
 from micro import Message
-from micro_nats.envelope import pack_message, parcel_of
+from micro_nats.wire.envelope import pack_message, parcel_of
 from tests.faults.clock import lasts, succeeds
 from tests.faults.load import client_of, run_load, within
 from tests.faults.network import run_fleet

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional, Protocol
 import pytest
 
 from micro.context import Context
-from micro.endpoint import (
+from micro.errors import HandlerError, InvalidName
+from micro.handlers.endpoint import (
     Endpoint,
     Kind,
     camel_case,
@@ -27,7 +28,6 @@ from micro.endpoint import (
     endpoints_from_object,
     subscriber_from_function,
 )
-from micro.errors import HandlerError, InvalidName
 
 if TYPE_CHECKING:
     from micro.message import Message

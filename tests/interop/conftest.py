@@ -7,7 +7,7 @@ import pytest
 
 from micro import Client, load_settings, open_client
 from micro.plugins import Backends
-from micro_nats.server import NatsServer
+from micro_nats.devserver import NatsServer
 from tests.interop.gopeer import GENERATIONS, GoPeer, GoServer, build
 from tests.interop.greeter import greeter
 from tests.interop.table import Table

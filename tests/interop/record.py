@@ -12,8 +12,8 @@ import asyncio
 from pathlib import Path
 
 from micro.backend import BackendOptions
-from micro_nats.connection import open_connection
-from micro_nats.server import run_server
+from micro_nats.connection.connection import open_connection
+from micro_nats.devserver import run_server
 from tests.interop.gopeer import GENERATIONS, GoPeer, build, end, next_line
 
 VECTORS = Path(__file__).parent / "vectors"

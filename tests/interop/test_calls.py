@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 
 from micro import BadRequest, Client, DeadlineExceeded, InternalError, MicroError
-from micro_nats.server import NatsServer
+from micro_nats.devserver import NatsServer
 from tests.interop.gopeer import GoPeer, GoServer
 from tests.interop.greeter import Req, Rsp
 

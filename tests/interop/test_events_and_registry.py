@@ -7,7 +7,7 @@ import pytest
 
 from micro import Client, Service
 from micro.plugins import Backends
-from micro_nats.server import NatsServer
+from micro_nats.devserver import NatsServer
 from tests.interop.gopeer import GoPeer, GoServer, end, next_line
 from tests.interop.greeter import TOPIC, Req
 

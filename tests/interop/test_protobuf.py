@@ -9,7 +9,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from micro import Client, Service
 from micro.plugins import Backends
-from micro_nats.server import NatsServer
+from micro_nats.devserver import NatsServer
 from tests.interop.gopeer import GoPeer, GoServer
 
 GO_CALLS, PYTHON_CALLS = "Go calls Python", "Python calls Go"

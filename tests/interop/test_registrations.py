@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 
 from micro import Client, Service
 from micro.plugins import Backends
-from micro_nats.server import NatsServer
+from micro_nats.devserver import NatsServer
 from tests.interop.gopeer import GENERATIONS, GoPeer, build, end
 from tests.interop.table import DIRECTIONS
 

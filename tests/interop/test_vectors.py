@@ -12,8 +12,8 @@ import pytest
 from micro import MemoryBackend, Message
 from micro.errors import TransportError
 from micro.transport import Receiver
-from micro_nats.envelope import decode_json, encode_json
-from micro_nats.records import decode_result, decode_service
+from micro_nats.wire.envelope import decode_json, encode_json
+from micro_nats.wire.records import decode_result, decode_service
 from tests.interop.greeter import greeter
 
 VECTORS = {

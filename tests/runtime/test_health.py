@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from micro.errors import ConfigError, Unavailable
-from micro.health import serve_health
+from micro.runtime.health import serve_health
 
 
 async def ask(address: str, request: bytes) -> bytes:

@@ -18,7 +18,7 @@ from micro.errors import (
     MicroError,
     Unavailable,
 )
-from micro.runner import (
+from micro.runtime.process import (
     EXIT_CUT_OFF,
     EXIT_UNREACHABLE,
     EXIT_USAGE,

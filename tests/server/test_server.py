@@ -35,7 +35,7 @@ from micro.errors import (
     NotImplementedHere,
     error_from_wire,
 )
-from micro.protocol import (
+from micro.wire.headers import (
     CONTENT_TYPE,
     CREDIT,
     ENDPOINT,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micro.settings_values import ADDRESSES, PAIRS, SWITCH, TEXT, duration, hide_secrets
+from micro.settings.kinds import ADDRESSES, PAIRS, SWITCH, TEXT, duration, hide_secrets
 
 ANYTHING = st.one_of(
     st.text(), st.none(), st.booleans(), st.integers(), st.floats(), st.lists(st.text())

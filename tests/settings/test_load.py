@@ -8,7 +8,7 @@ import math
 import pytest
 
 from micro.errors import ConfigError
-from micro.settings import OPTIONS, Settings, load_settings, settings_help
+from micro.settings.load import OPTIONS, Settings, load_settings, settings_help
 
 # Every flag of go-micro's that names a part we have, with ours: text, and what becomes of it.
 GIVEN = {

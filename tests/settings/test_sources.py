@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from micro.settings_sources import read_flags, split
+from micro.settings.sources import read_flags, split
 
 
 def values(argv, **how):

@@ -17,7 +17,7 @@ from micro import Client, Settings, open_client
 from micro.broker.contract import Delivery
 from micro.codec import JsonCodec
 from micro.testing import Signal
-from micro_nats.server import NatsServer, run_server
+from micro_nats.devserver import NatsServer, run_server
 
 PROGRAMS = Path(__file__).with_name("programs")
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from micro import Client
-from micro_nats.server import NatsServer
+from micro_nats.devserver import NatsServer
 from tests.system.conftest import Listen, Start
 
 pytestmark = pytest.mark.timeout(30)

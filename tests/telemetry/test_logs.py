@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from opentelemetry.sdk.trace import TracerProvider
 
 from micro.context import Context, ambient_context
-from micro.logs import JsonFormatter, TextFormatter, setup_logging
+from micro.telemetry.logs import JsonFormatter, TextFormatter, setup_logging
 
 
 @contextmanager

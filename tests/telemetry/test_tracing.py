@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from micro import Context, InternalError, NotFound, Service
+from micro.telemetry.tracing import tracing_layers
 from micro.testing import Signal
-from micro.tracing import tracing_layers
 from tests.engine import running
 
 
@@ -40,7 +40,9 @@ class Traces:
 def traces(monkeypatch: pytest.MonkeyPatch) -> Traces:
     # There is one global provider in a process and it cannot be replaced, so it is asked for here.
     traces = Traces()
-    monkeypatch.setattr("micro.tracing.trace.get_tracer_provider", lambda: traces.provider)
+    monkeypatch.setattr(
+        "micro.telemetry.tracing.trace.get_tracer_provider", lambda: traces.provider
+    )
     return traces
 
 

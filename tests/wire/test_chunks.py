@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from micro import Client, DeadlineExceeded, PayloadTooLarge, Service
 from micro.message import Message
-from micro.pieces import LARGEST, Pieces
-from micro.protocol import ID, PIECES, SIGNAL
+from micro.wire.chunks import LARGEST, Pieces
+from micro.wire.headers import ID, PIECES, SIGNAL
 
 MEGABYTE = 1_000_000
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from micro import BadRequest, PayloadTooLarge, Service
-from micro.compression import CONTENT_ENCODING, Compression, encodings, expand
 from micro.errors import ConfigError
 from micro.message import Message
-from micro.pieces import LARGEST
 from micro.transport import Socket
+from micro.wire.chunks import LARGEST
+from micro.wire.compression import CONTENT_ENCODING, Compression, encodings, expand
 
 
 class Text(BaseModel):

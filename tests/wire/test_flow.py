@@ -21,8 +21,8 @@ from micro import (
     Unavailable,
 )
 from micro.errors import TransportError, error_from_wire
-from micro.protocol import ERROR, ID, SIGNAL, STREAM
-from micro.stream import WINDOW, Inflow, Outflow
+from micro.wire.flow import WINDOW, Inflow, Outflow
+from micro.wire.headers import ERROR, ID, SIGNAL, STREAM
 from tests.engine import ANN, Award, Balance, Gauge, raw, running
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from micro.deadline import Deadline
 from micro.errors import MicroError, NotFound, ResourceExhausted
-from micro.protocol import (
+from micro.wire.headers import (
     CONTENT_TYPE,
     CREDIT,
     ENDPOINT,

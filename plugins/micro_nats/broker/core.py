@@ -9,9 +9,9 @@ from micro.broker.contract import Subscription as BrokerSubscription
 from micro.errors import CodecError, ConnectionLost
 from micro.message import Message
 from micro.names import check_pattern, check_queue, check_topic
-from micro_nats.connection import Connection, Subscription
+from micro_nats.connection.connection import Connection, Subscription
 from micro_nats.counters import Counters
-from micro_nats.envelope import Goodbye, decode_any, encode_json
+from micro_nats.wire.envelope import Goodbye, decode_any, encode_json
 
 __all__ = ["NatsBroker"]
 

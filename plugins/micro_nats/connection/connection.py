@@ -13,9 +13,9 @@ from typing import Any
 from micro.backend import BackendOptions, ConnectionEvent, ConnectionState
 from micro.errors import ConnectionLost, Forbidden
 from micro.scope import open_scope
-from micro_nats.client import Callback, HardenedClient, Observer, Routes
-from micro_nats.dialer import Dialer
-from micro_nats.options import read_settings
+from micro_nats.connection.link import Callback, HardenedClient, Observer, Routes
+from micro_nats.connection.options import read_settings
+from micro_nats.connection.reconnect import Dialer
 from micro_nats.tokens import fresh_token
 
 __all__ = ["Connection", "Subscription", "open_connection"]

@@ -27,8 +27,8 @@ from micro.errors import (
     PayloadTooLarge,
     ResourceExhausted,
 )
-from micro_nats.parser import Handler, MalformedProtocol, Parser, parse_headers
-from micro_nats.stream import ServerStream
+from micro_nats.connection.byte_stream import ServerStream
+from micro_nats.connection.parser import Handler, MalformedProtocol, Parser, parse_headers
 
 __all__ = ["HARD_LIMIT", "HIGH_WATER", "Callback", "HardenedClient", "Observer", "Routes"]
 

@@ -17,7 +17,7 @@ from nats.aio.client import Client, RawCredentials
 
 from micro.backend import BackendOptions
 from micro.errors import ConfigError
-from micro_nats.addresses import ServerAddress, parse_addresses
+from micro_nats.connection.addresses import ServerAddress, parse_addresses
 
 __all__ = ["Settings", "read_settings"]
 

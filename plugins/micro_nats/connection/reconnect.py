@@ -13,9 +13,9 @@ from typing import Any
 from nats.errors import Error as NatsError
 
 from micro.errors import ConfigError, ConnectionLost, MicroError, Unauthorized
-from micro_nats.addresses import ServerAddress, parse_addresses
-from micro_nats.client import HardenedClient
-from micro_nats.options import Settings
+from micro_nats.connection.addresses import ServerAddress, parse_addresses
+from micro_nats.connection.link import HardenedClient
+from micro_nats.connection.options import Settings
 
 __all__ = ["Dialer"]
 

@@ -12,18 +12,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
+from micro.concurrency.once import Once
 from micro.errors import CodecError, ConfigError, ConnectionLost, MicroError
 from micro.names import check_service
 from micro.registry.contract import Registration, Registry, Watch
 from micro.registry.record import ServiceRecord, merge_records
 from micro.scope import Scope
-from micro_nats.connection import Connection, Subscription
+from micro_nats.connection.connection import Connection, Subscription
 from micro_nats.counters import Counters
-from micro_nats.listener import LONGEST_REPLY
-from micro_nats.lookup import QUERY_TOPICS, Lookup
-from micro_nats.once import Once
-from micro_nats.records import decode_result, encode_result, encode_service
-from micro_nats.watching import DEFAULT_TTL, Following
+from micro_nats.registry.query import QUERY_TOPICS, Lookup
+from micro_nats.registry.watch import DEFAULT_TTL, Following
+from micro_nats.transport.listener import LONGEST_REPLY
+from micro_nats.wire.records import decode_result, encode_result, encode_service
 
 __all__ = ["WATCH_TOPICS", "NatsRegistry"]
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 
+from micro.concurrency.once import Once
 from micro.errors import CodecError, ConnectionLost, Forbidden, MicroError
 from micro.registry.record import ServiceRecord
 from micro.scope import Scope
-from micro_nats.connection import Connection
+from micro_nats.connection.connection import Connection
 from micro_nats.counters import Counters
-from micro_nats.once import Once
-from micro_nats.records import Announcement, decode_service, encode_result
 from micro_nats.tokens import short_token
+from micro_nats.wire.records import Announcement, decode_service, encode_result
 
 __all__ = ["QUERY_TOPICS", "Lookup"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from micro.errors import MicroError
 from micro.registry.record import Node, ServiceRecord
-from micro_nats.records import Announcement
+from micro_nats.wire.records import Announcement
 
 __all__ = ["DEFAULT_TTL", "Following"]
 

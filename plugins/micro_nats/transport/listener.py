@@ -8,10 +8,10 @@ from types import MappingProxyType
 from micro.errors import CodecError, ConnectionLost, SocketClosed
 from micro.message import Message
 from micro.transport.contract import Accept, Listener
-from micro_nats.connection import Connection, Subscription
+from micro_nats.connection.connection import Connection, Subscription
 from micro_nats.counters import Counters
-from micro_nats.envelope import Goodbye, decode_json, decode_parcel, is_json
-from micro_nats.sockets import AcceptedSocket, Outbox, parcel_number
+from micro_nats.transport.sockets import AcceptedSocket, Outbox, parcel_number
+from micro_nats.wire.envelope import Goodbye, decode_json, decode_parcel, is_json
 
 __all__ = ["LONGEST_REPLY", "METADATA", "NatsListener"]
 

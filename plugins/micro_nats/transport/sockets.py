@@ -22,15 +22,15 @@ from micro.errors import (
 )
 from micro.message import Message
 from micro.transport.contract import Receiver, Socket
-from micro_nats.connection import Connection
-from micro_nats.envelope import (
+from micro_nats.connection.connection import Connection
+from micro_nats.transport.inbound import Intake
+from micro_nats.wire.envelope import (
     GOODBYE,
     MOST_MESSAGES,
     encode_json,
     pack_message,
     parcel_of,
 )
-from micro_nats.intake import Intake
 
 __all__ = ["AcceptedSocket", "DialedSocket", "NatsSocket", "Outbox", "parcel_number"]
 

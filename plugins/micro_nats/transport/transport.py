@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from itertools import count
 
+from micro.concurrency.once import Once
 from micro.errors import (
     CodecError,
     Conflict,
@@ -17,13 +18,12 @@ from micro.errors import (
 )
 from micro.names import check_topic
 from micro.transport.contract import Accept, Listener, Receiver, Socket, Transport
-from micro_nats.connection import Connection
+from micro_nats.connection.connection import Connection
 from micro_nats.counters import Counters
-from micro_nats.envelope import GOODBYE, Goodbye, decode_any
-from micro_nats.listener import METADATA, NatsListener
-from micro_nats.once import Once
-from micro_nats.sockets import AcceptedSocket, DialedSocket, Outbox, parcel_number
 from micro_nats.tokens import fresh_token, short_token
+from micro_nats.transport.listener import METADATA, NatsListener
+from micro_nats.transport.sockets import AcceptedSocket, DialedSocket, Outbox, parcel_number
+from micro_nats.wire.envelope import GOODBYE, Goodbye, decode_any
 
 __all__ = ["NatsTransport"]
 

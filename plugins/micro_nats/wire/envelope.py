@@ -21,7 +21,7 @@ from pydantic_core import from_json
 
 from micro.errors import CodecError
 from micro.message import Message
-from micro_nats.gojson import go_json
+from micro_nats.wire.gojson import go_json
 
 __all__ = [
     "GOODBYE",

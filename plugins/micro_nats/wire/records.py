@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from micro.errors import CodecError
 from micro.registry.record import EndpointRecord, Node, ServiceRecord, ValueRecord
-from micro_nats.gojson import go_json
+from micro_nats.wire.gojson import go_json
 
 __all__ = ["Announcement", "decode_result", "decode_service", "encode_result", "encode_service"]
 

@@ -8,7 +8,7 @@ import sys
 from contextlib import AsyncExitStack
 
 from micro.backend import BackendOptions
-from micro_nats.connection import open_connection
+from micro_nats.connection.connection import open_connection
 
 
 async def main(address: str, count: int) -> None:

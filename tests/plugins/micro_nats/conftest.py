@@ -9,8 +9,8 @@ import pytest
 
 from micro.backend import Backend, BackendOptions
 from micro_nats import open_nats
-from micro_nats.connection import Connection, open_connection
-from micro_nats.server import NatsServer, run_server
+from micro_nats.connection.connection import Connection, open_connection
+from micro_nats.devserver import NatsServer, run_server
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 from micro.backend import ConnectionEvent, ConnectionState
 from micro.testing import Signal
-from micro_nats.server import NatsServer
+from micro_nats.devserver import NatsServer
 
 
 class Raw:

@@ -8,12 +8,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from helpers import until
 
 from micro.backend import BackendOptions
 from micro.errors import PluginError
 from micro_nats import open_nats
-from micro_nats.server import find_server, run_server
+from micro_nats.devserver import find_server, run_server
+from tests.plugins.micro_nats.helpers import until
 
 
 def alive(pid: int) -> bool:
@@ -88,7 +88,7 @@ def test_a_missing_binary_says_how_to_get_one(
 async def test_it_does_not_outlive_its_parent() -> None:
     program = """
         import asyncio, os
-        from micro_nats.server import run_server
+        from micro_nats.devserver import run_server
         async def main():
             async with run_server() as server:
                 print(server.pid, flush=True)

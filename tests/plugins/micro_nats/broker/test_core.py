@@ -3,15 +3,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from helpers import Events, Inbox, raw
 
 from micro.backend import Backend, BackendOptions, ConnectionState
 from micro.errors import ConnectionLost
 from micro.message import Message
 from micro.testing import Mailbox
 from micro_nats import open_nats
-from micro_nats.envelope import encode_json, pack_message, parcel_of
-from micro_nats.server import NatsServer
+from micro_nats.devserver import NatsServer
+from micro_nats.wire.envelope import encode_json, pack_message, parcel_of
+from tests.plugins.micro_nats.helpers import Events, Inbox, raw
 
 EVENT = Message({"Content-Type": "application/json", "Micro-Topic": "t"}, b"{}\n")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from micro.errors import ConfigError
-from micro_nats.addresses import parse_addresses
+from micro_nats.connection.addresses import parse_addresses
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import Events, Inbox, connections, until
 
 from micro.backend import BackendOptions, ConnectionEvent, ConnectionState
 from micro.errors import ConfigError, ConnectionLost, Forbidden
-from micro_nats import connection as connection_module
-from micro_nats.connection import Connection, open_connection
-from micro_nats.server import NatsServer, run_server
+from micro_nats.connection import connection as connection_module
+from micro_nats.connection.connection import Connection, open_connection
+from micro_nats.devserver import NatsServer, run_server
+from tests.plugins.micro_nats.helpers import Events, Inbox, connections, until
 
 PERMISSIONS = """
 authorization {

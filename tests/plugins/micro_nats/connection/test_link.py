@@ -6,12 +6,12 @@ import asyncio
 import logging
 
 import pytest
-from helpers import Events, Inbox, connections, raw, until
 
 from micro.backend import BackendOptions, ConnectionState
 from micro.errors import ConnectionLost, PayloadTooLarge, ResourceExhausted
-from micro_nats.connection import Connection, open_connection
-from micro_nats.server import NatsServer
+from micro_nats.connection.connection import Connection, open_connection
+from micro_nats.devserver import NatsServer
+from tests.plugins.micro_nats.helpers import Events, Inbox, connections, raw, until
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from micro.backend import BackendOptions
 from micro.errors import ConfigError
-from micro_nats.options import Settings, read_settings
+from micro_nats.connection.options import Settings, read_settings
 
 
 def settings(**driver: object) -> Settings:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micro_nats.parser import Handler, MalformedProtocol, Parser, parse_headers
+from micro_nats.connection.parser import Handler, MalformedProtocol, Parser, parse_headers
 
 STREAM = (
     b'INFO {"server_id":"x"}\r\n'

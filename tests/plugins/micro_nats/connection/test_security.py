@@ -19,12 +19,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from helpers import Events
 
 from micro.backend import BackendOptions, ConnectionState
 from micro.errors import ConfigError, Unauthorized
-from micro_nats.connection import open_connection
-from micro_nats.server import NatsServer, run_server
+from micro_nats.connection.connection import open_connection
+from micro_nats.devserver import NatsServer, run_server
+from tests.plugins.micro_nats.helpers import Events
 
 
 @asynccontextmanager

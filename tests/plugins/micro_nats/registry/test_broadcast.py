@@ -6,16 +6,16 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers import Events, Inbox, raw
 
 from micro.backend import Backend, BackendOptions, ConnectionState
 from micro.errors import ConfigError, ConnectionLost, Forbidden
 from micro.registry.record import Node, ServiceRecord
 from micro_nats import open_nats
-from micro_nats import watching as watching_module
-from micro_nats.lookup import QUERY_TOPICS
-from micro_nats.registry import WATCH_TOPICS
-from micro_nats.server import NatsServer, run_server
+from micro_nats.devserver import NatsServer, run_server
+from micro_nats.registry import watch as watching_module
+from micro_nats.registry.broadcast import WATCH_TOPICS
+from micro_nats.registry.query import QUERY_TOPICS
+from tests.plugins.micro_nats.helpers import Events, Inbox, raw
 
 GET = (
     b'{"Service":{"name":"%b","version":"","metadata":null,"endpoints":null,"nodes":null},'

@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from helpers import Events, Inbox, connections, raw, until
 
 from micro.backend import Backend, BackendOptions, ConnectionState
 from micro.errors import Conflict, ConnectionLost, NoResponders, SocketClosed, TransportError
@@ -13,12 +12,13 @@ from micro.message import Message
 from micro.testing import Arrivals, Echo, Recorder
 from micro.transport.contract import Listener
 from micro_nats import open_nats
-from micro_nats.connection import open_connection
-from micro_nats.envelope import GOODBYE, decode_json, encode_json, pack_message
-from micro_nats.envelope import parcel_of as parcel
-from micro_nats.intake import PORTION
-from micro_nats.server import NatsServer
-from micro_nats.transport import NatsTransport
+from micro_nats.connection.connection import open_connection
+from micro_nats.devserver import NatsServer
+from micro_nats.transport.inbound import PORTION
+from micro_nats.transport.transport import NatsTransport
+from micro_nats.wire.envelope import GOODBYE, decode_json, encode_json, pack_message
+from micro_nats.wire.envelope import parcel_of as parcel
+from tests.plugins.micro_nats.helpers import Events, Inbox, connections, raw, until
 
 
 @pytest.fixture

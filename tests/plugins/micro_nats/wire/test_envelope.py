@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from micro.errors import CodecError
 from micro.message import Message
-from micro_nats.envelope import (
+from micro_nats.wire.envelope import (
     GOODBYE,
     MOST_MESSAGES,
     Goodbye,

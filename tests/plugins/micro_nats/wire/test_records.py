@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from micro.errors import CodecError
 from micro.registry.record import EndpointRecord, Node, ServiceRecord, ValueRecord
-from micro_nats.records import decode_result, decode_service, encode_result, encode_service
+from micro_nats.wire.records import decode_result, decode_service, encode_result, encode_service
 
 FRAMES = [
     line.split(" ", 2)

@@ -1,0 +1,6 @@
+"""Settings: declared once, given by argument, flag, `MICRO_*` variable, TOML file or default."""
+
+from micro.settings.load import load_settings, settings_help
+from micro.settings.model import OPTIONS, PARTS, Option, Part, Settings
+
+__all__ = ["OPTIONS", "PARTS", "Option", "Part", "Settings", "load_settings", "settings_help"]
