@@ -167,11 +167,11 @@ class TransportError(Unavailable):
     """503: a socket or the connection below it failed.
 
     Attributes:
-        parcel: The number of the first parcel that surely was not taken, and no later one either
+        bundle: The number of the first bundle that surely was not taken, and no later one either
             (see `micro.transport.Socket.send`); `None` when the transport cannot tell.
     """
 
-    parcel: int | None = None
+    bundle: int | None = None
 
 
 class ConnectionLost(TransportError):
@@ -186,12 +186,12 @@ class NoResponders(TransportError):
     """503: nobody listens at the address.
 
     Args:
-        parcel: See `TransportError`.
+        bundle: See `TransportError`.
     """
 
-    def __init__(self, detail: str = "", *, parcel: int | None = None) -> None:
+    def __init__(self, detail: str = "", *, bundle: int | None = None) -> None:
         super().__init__(detail, refused=True)
-        self.parcel = parcel
+        self.bundle = bundle
 
 
 class UsageError(MicroError):

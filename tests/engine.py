@@ -39,7 +39,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 class Gauge:
-    """A handler that waits: who started, who was cancelled, and a gate to let them go on."""
+    """A handler that waits: who started, who was cancelled, and a limiter to let them go on."""
 
     def __init__(self) -> None:
         self.started = 0

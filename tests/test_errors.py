@@ -147,12 +147,12 @@ def test_an_error_reads_well(error: MicroError, text: str) -> None:
 
 
 def test_nobody_listening_means_that_nothing_ran() -> None:
-    error = NoResponders("nobody", parcel=3)
+    error = NoResponders("nobody", bundle=3)
 
     assert error.refused
-    assert error.parcel == 3
+    assert error.bundle == 3
     assert isinstance(error, Unavailable)
-    assert NoResponders().parcel is None
+    assert NoResponders().bundle is None
 
 
 def test_an_error_is_not_refused_unless_it_says_so() -> None:

@@ -186,11 +186,11 @@ async def test_a_task_runs_in_the_context_of_the_scopes_owner(start: Start) -> N
 
 
 async def test_a_scope_settles_when_its_tasks_have_ended() -> None:
-    gate = asyncio.Event()
+    limiter = asyncio.Event()
     async with open_scope() as scope:
-        scope.start(gate.wait())
+        scope.start(limiter.wait())
         early = await scope.settle(0.01)
-        gate.set()
+        limiter.set()
         late = await scope.settle(10)
         empty = await scope.settle(0)
 

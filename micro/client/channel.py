@@ -53,7 +53,7 @@ _Reply = asyncio.Future[Message]
 
 class _Pending(NamedTuple):
     reply: _Reply
-    parcel: int
+    bundle: int
     slot: set[_Reply] | None
 
 
@@ -153,10 +153,10 @@ class Connection(Receiver):
             else:
                 message = Message(headers, body)
                 try:
-                    parcel = self.socket.send(message)
+                    bundle = self.socket.send(message)
                 except MicroError as error:
-                    parcel = await self._send_late(message, deadline, error)
-                self._pending[id] = _Pending(reply, parcel, slot)
+                    bundle = await self._send_late(message, deadline, error)
+                self._pending[id] = _Pending(reply, bundle, slot)
             return await reply
         except BaseException:
             self._abandon(id, reply, slot)
@@ -259,7 +259,7 @@ class Connection(Receiver):
             if call.slot is not None:
                 call.slot.discard(call.reply)
             if not call.reply.done():
-                call.reply.set_exception(_fate(error, call.parcel, alone=alone))
+                call.reply.set_exception(_fate(error, call.bundle, alone=alone))
         for stream in tuple(self._streams.values()):
             stream.end(_fate(error, 0, alone=False))
         self._on_closed(self)
@@ -310,9 +310,9 @@ class Connection(Receiver):
         gone = Cancelled("nobody waits for the answer any more")
         pending.reply.add_done_callback(lambda _: pieces.stop(id, gone))
         try:
-            parcel = await pieces.send(message)
+            bundle = await pieces.send(message)
             if id in self._pending:
-                self._pending[id] = pending._replace(parcel=parcel)
+                self._pending[id] = pending._replace(bundle=bundle)
         except MicroError:
             if not pending.reply.done():
                 raise
@@ -377,19 +377,19 @@ def expire_reply(reply: _Reply) -> None:
         reply.set_exception(DeadlineExceeded("no answer in time", id="micro.client"))
 
 
-def _fate(error: TransportError, parcel: int, *, alone: bool) -> TransportError:
+def _fate(error: TransportError, bundle: int, *, alone: bool) -> TransportError:
     """What a socket's end means for one call: whether it surely did not run.
 
     Args:
         error: What the socket ended with.
-        parcel: The call's.
+        bundle: The call's.
         alone: Whether it was the only one under way.
     """
-    if error.parcel is None and not isinstance(error, NoResponders):
+    if error.bundle is None and not isinstance(error, NoResponders):
         return type(error)(error.detail, id="micro.client", refused=error.refused)
-    # Without parcels nobody says for which of the messages nobody was there.
-    if not (alone if error.parcel is None else parcel >= error.parcel):
+    # Without bundles nobody says for which of the messages nobody was there.
+    if not (alone if error.bundle is None else bundle >= error.bundle):
         return ConnectionLost(error.detail, id="micro.client")
     if isinstance(error, NoResponders):
-        return NoResponders(error.detail, parcel=error.parcel)
+        return NoResponders(error.detail, bundle=error.bundle)
     return type(error)(error.detail, id="micro.client", refused=True)

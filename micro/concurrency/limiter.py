@@ -6,19 +6,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-__all__ = ["HEAVIEST", "OVERHEAD", "Gate"]
+__all__ = ["HEAVIEST", "OVERHEAD", "Limiter"]
 
 T = TypeVar("T")
 
 HEAVIEST = 32 << 20
-"""Bytes that may wait at one gate, give or take the last item: a bound beside their number."""
+"""Bytes that may wait at one limiter, give or take the last item: a bound beside their number."""
 
 
 OVERHEAD = 512
 """Bytes, about, that a message takes beside its body."""
 
 
-class Gate(Generic[T]):
+class Limiter(Generic[T]):
     """Lets at most `limit` items in at once; up to `queue` more wait in order of arrival.
 
     Args:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-__all__ = ["Lag"]
+__all__ = ["LoopLag"]
 
 _BEAT = 0.5
 
 
-class Lag:
+class LoopLag:
     """Tells for how long a request that is read now may have waited to be read.
 
     A deadline crosses the wire as the time that remains, so time that passes before it is read

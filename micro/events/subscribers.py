@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from micro.broker.contract import Broker, Deliver, Delivery, Subscription
 from micro.codec import Codecs
-from micro.concurrency.limiter import OVERHEAD, Gate
+from micro.concurrency.limiter import OVERHEAD, Limiter
 from micro.concurrency.threads import Threads
 from micro.context import Context, ambient_context
 from micro.errors import MicroError
@@ -209,7 +209,7 @@ class _Subscriber:
         self._counters = counters
         self._warned = 0.0
         most, queue = options.max_concurrency, options.max_queue
-        self._gate = Gate[Delivery](most, queue, self._launch, _weight_of)
+        self._limiter = Limiter[Delivery](most, queue, self._launch, _weight_of)
         self._chain: Next | None = None
         if options.middleware:
             self._chain = fold(options.middleware, self._innermost)
@@ -217,11 +217,11 @@ class _Subscriber:
     @property
     def busy(self) -> bool:
         """Whether an event is being handled or waits."""
-        return bool(self._gate.inside or self._gate.waiting)
+        return bool(self._limiter.inside or self._limiter.waiting)
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a delivery from the broker."""
-        inside = self._gate.enter(delivery)
+        inside = self._limiter.enter(delivery)
         if inside:
             self._launch(delivery)
         elif inside is None:
@@ -250,7 +250,7 @@ class _Subscriber:
             await self._fail(delivery)
         finally:
             self._scope.release(task)
-            self._gate.leave()
+            self._limiter.leave()
 
     async def _fail(self, delivery: Delivery, reason: str = "") -> None:
         self._counters.failed += 1

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from micro.codec.contract import Decoder, Encoder
-from micro.concurrency.limiter import OVERHEAD, Gate
+from micro.concurrency.limiter import OVERHEAD, Limiter
 from micro.deadline import Deadline
 from micro.errors import CodecError, MicroError
 from micro.handlers.endpoint import Endpoint
@@ -24,12 +24,14 @@ __all__ = ["Call", "Mounted", "weight_of", "write_response"]
 class Mounted:
     """An endpoint with all that is the same for every call of it."""
 
-    __slots__ = ("chain", "coders", "endpoint", "gate", "streams")
+    __slots__ = ("chain", "coders", "endpoint", "limiter", "streams")
 
-    def __init__(self, endpoint: Endpoint, chain: Next | None, gate: Gate[Call] | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, chain: Next | None, limiter: Limiter[Call] | None
+    ) -> None:
         self.endpoint = endpoint
         self.chain = chain
-        self.gate = gate
+        self.limiter = limiter
         self.streams = endpoint.kind.is_stream
         self.coders: dict[str, tuple[Decoder, Encoder]] = {}
 

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from micro.codec import Codecs
 from micro.codec.contract import Decoder, Encoder
-from micro.concurrency.limiter import Gate
-from micro.concurrency.loop_lag import Lag
+from micro.concurrency.limiter import Limiter
+from micro.concurrency.loop_lag import LoopLag
 from micro.concurrency.threads import Threads
 from micro.concurrency.timers import Timers
 from micro.context import Context, ambient_context
@@ -76,7 +76,7 @@ class Server:
         self._mounted: dict[str, Mounted] = {}
         self._sessions: set[Session] = set()
         most, queue = self.options.max_concurrency, self.options.max_queue
-        self._gate = Gate[Call](most, queue, self._launch, weight_of)
+        self._limiter = Limiter[Call](most, queue, self._launch, weight_of)
         self._draining = False
         self._idle = asyncio.Event()
         self._stack = AsyncExitStack()
@@ -87,7 +87,7 @@ class Server:
         self._threads = Threads(self.options.threads, f"{self.name}-handler")
         self._stack.callback(self._threads.close)
         self._stack.callback(self._timers.close)
-        self._lag = Lag()
+        self._lag = LoopLag()
         self._scope.start(self._lag.beat(), name="micro.server.lag")
         return self
 
@@ -106,8 +106,8 @@ class Server:
                 raise HandlerError(f"two endpoints are named {endpoint.name!r}")
             most = endpoint.max_concurrency
             queue = self.options.max_queue
-            gate = Gate[Call](most, queue, self._enter, weight_of) if most else None
-            mounted = Mounted(endpoint, None, gate)
+            limiter = Limiter[Call](most, queue, self._enter, weight_of) if most else None
+            mounted = Mounted(endpoint, None, limiter)
             if self.options.middleware:
                 mounted.chain = fold(self.options.middleware, self._innermost(endpoint))
             self._mounted[endpoint.name] = mounted
@@ -160,7 +160,7 @@ class Server:
     @property
     def in_flight(self) -> int:
         """How many calls run now."""
-        return self._gate.inside
+        return self._limiter.inside
 
     def start(self, session: Session, headers: dict[str, str], body: bytes) -> None:
         """Take a request: run it, let it wait for room, or refuse it at once."""
@@ -181,30 +181,30 @@ class Server:
         session.calls[call.id] = call
         if streams:
             open_flows(call)
-        if mounted.gate is None:
+        if mounted.limiter is None:
             self._enter(call)
         else:
-            self._pass(mounted.gate, call)
+            self._pass(mounted.limiter, call)
 
-    def _pass(self, gate: Gate[Call], call: Call) -> None:
-        inside = gate.enter(call)
+    def _pass(self, limiter: Limiter[Call], call: Call) -> None:
+        inside = limiter.enter(call)
         if inside:
             self._enter(call)
         else:
-            self._wait_or_refuse(gate, call, inside)
+            self._wait_or_refuse(limiter, call, inside)
 
     def _enter(self, call: Call) -> None:
-        inside = self._gate.enter(call)
+        inside = self._limiter.enter(call)
         if inside:
             self._launch(call)
         else:
-            self._wait_or_refuse(self._gate, call, inside)
+            self._wait_or_refuse(self._limiter, call, inside)
 
-    def _wait_or_refuse(self, gate: Gate[Call], call: Call, inside: bool | None) -> None:
-        own = call.mounted.gate
+    def _wait_or_refuse(self, limiter: Limiter[Call], call: Call, inside: bool | None) -> None:
+        own = call.mounted.limiter
         if inside is None:
             call.session.finish(call)
-            if own is not None and gate is not own:
+            if own is not None and limiter is not own:
                 own.leave()
             busy = ResourceExhausted(
                 f"{self.name} is at its limit", id=self.name, retry_after=0.1, refused=True
@@ -213,9 +213,9 @@ class Server:
             return
 
         def withdraw(call: Call) -> None:
-            if gate.withdraw(call):
+            if limiter.withdraw(call):
                 call.session.finish(call)
-                if own is not None and gate is not own:
+                if own is not None and limiter is not own:
                     own.leave()
                 self._check_idle()
 
@@ -377,14 +377,14 @@ class Server:
         if call.task is not None:
             self._scope.release(call.task)
         call.session.finish(call)
-        self._gate.leave()
-        if call.mounted.gate is not None:
-            call.mounted.gate.leave()
+        self._limiter.leave()
+        if call.mounted.limiter is not None:
+            call.mounted.limiter.leave()
         if self._draining:
             self._check_idle()
 
     def _check_idle(self) -> None:
-        if self._draining and not self._gate.inside and not self._gate.waiting:
+        if self._draining and not self._limiter.inside and not self._limiter.waiting:
             self._idle.set()
 
 

@@ -52,14 +52,14 @@ class Recorder(Receiver):
 
     Attributes:
         messages: What was received, in order.
-        parcels: How many messages came with each call of `received`.
+        bundles: How many messages came with each call of `received`.
         closings: Each error that `closed` was called with; a good transport gives one.
         late: What was received after `closed`; a good transport gives nothing.
     """
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
-        self.parcels: list[int] = []
+        self.bundles: list[int] = []
         self.closings: list[TransportError] = []
         self.late: list[Message] = []
         self._signal = Signal()
@@ -72,7 +72,7 @@ class Recorder(Receiver):
     def received(self, messages: Sequence[Message]) -> None:
         """Keep them; see `Receiver.received`."""
         (self.late if self.closings else self.messages).extend(messages)
-        self.parcels.append(len(messages))
+        self.bundles.append(len(messages))
         self._signal.set()
 
     def closed(self, error: TransportError) -> None:

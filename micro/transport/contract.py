@@ -39,7 +39,7 @@ class Receiver(ABC):
         Args:
             error: `SocketClosed` when either side closed it; `NoResponders` when nobody listens at
                 the address; `ConnectionLost` when the connection broke. If the transport can tell,
-                the first two name the first parcel that surely was not taken; no later one was
+                the first two name the first bundle that surely was not taken; no later one was
                 taken then either. One that loses nothing in between may set `refused` on the peer's
                 `SocketClosed` instead: nothing was taken that was not answered.
         """
@@ -74,10 +74,10 @@ class Socket(ABC):
     def send(self, message: Message) -> int:
         """Hand a message over for sending; it leaves within this turn of the event loop.
 
-        Messages handed over in one turn may travel together, as one parcel.
+        Messages handed over in one turn may travel together, as one bundle.
 
         Returns:
-            The number of the parcel it leaves in; it never falls. A transport without parcels
+            The number of the bundle it leaves in; it never falls. A transport without bundles
             returns 0.
 
         Raises:

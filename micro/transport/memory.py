@@ -2,7 +2,7 @@
 
 It behaves as the NATS transport does: dialling always succeeds, the listener learns of a socket
 with its first message, and an address where nobody listens is found out by sending to it. What is
-sent within one turn of the event loop travels as one parcel and is pushed on a later turn.
+sent within one turn of the event loop travels as one bundle and is pushed on a later turn.
 """
 
 from __future__ import annotations
@@ -109,11 +109,11 @@ class _Socket(Socket):
     """Both ends are of this class; `listener` tells the accepted one."""
 
     __slots__ = (
+        "_bundle",
         "_closed",
         "_local",
         "_network",
         "_outbox",
-        "_parcel",
         "_peer",
         "_pending_bytes",
         "_remote",
@@ -130,7 +130,7 @@ class _Socket(Socket):
         self._peer: _Socket | None = None
         self._outbox: list[Message] | None = None
         self._pending_bytes = 0
-        self._parcel = 0
+        self._bundle = 0
         self._closed = False
         self.listener: _Listener | None = None
 
@@ -158,7 +158,7 @@ class _Socket(Socket):
             raise PayloadTooLarge(f"a message of {size} bytes; the limit is {network.max_payload}")
         if self._outbox is None:
             self._outbox = []
-            self._parcel += 1
+            self._bundle += 1
             self._soon_flush()
         elif (
             len(self._outbox) >= network.max_pending
@@ -170,7 +170,7 @@ class _Socket(Socket):
             )
         self._outbox.append(message)
         self._pending_bytes += size
-        return self._parcel
+        return self._bundle
 
     async def drain(self) -> None:
         if self._closed:
@@ -213,7 +213,7 @@ class _Socket(Socket):
         if peer is None or not peer._takes():
             if not self._closed:
                 detail = f"nobody listens at {self._remote!r}"
-                self.end(NoResponders(detail, parcel=self._parcel))
+                self.end(NoResponders(detail, bundle=self._bundle))
                 self._end_peer()
         elif not peer._closed:
             peer.receiver.received(messages)

@@ -58,7 +58,7 @@ class Pieces:
         """Send a message in pieces, waiting for the receiver's word between them.
 
         Returns:
-            The number of the parcel that the last piece left in.
+            The number of the bundle that the last piece left in.
 
         Raises:
             PayloadTooLarge: the body is over the limit.
@@ -75,12 +75,12 @@ class Pieces:
         view = memoryview(body)
         await outflow.take()
         first = {**headers, PIECES: str(len(body))}
-        parcel = self._socket.send(Message(first, bytes(view[:size])))
+        bundle = self._socket.send(Message(first, bytes(view[:size])))
         for start in range(size, len(body), size):
             await outflow.take()
             rest = {ID: id, SIGNAL: "piece"}
-            parcel = self._socket.send(Message(rest, bytes(view[start : start + size])))
-        return parcel
+            bundle = self._socket.send(Message(rest, bytes(view[start : start + size])))
+        return bundle
 
     def stop(self, id: str, error: MicroError) -> None:
         """Whoever sends pieces under this id need not go on."""

@@ -19,7 +19,7 @@ class Counters:
         replyless: Messages to a listener that named no usable reply subject.
         refused: Sockets over the bound.
         expired: Sockets that were idle for too long.
-        untaken: Parcels of sockets that were not known, or of which one was lost before.
+        untaken: Bundles of sockets that were not known, or of which one was lost before.
     """
 
     __slots__ = ("_told", "expired", "garbage", "orphans", "refused", "replyless", "untaken")

@@ -222,7 +222,7 @@ async def test_what_arrived_before_the_listener_went_may_have_run(pair: Pair) ->
 
 
 @pytest.mark.parametrize(("calls", "refused"), [(1, True), (3, False)])
-async def test_without_parcels_only_a_call_that_is_alone_surely_did_not_run(
+async def test_without_bundles_only_a_call_that_is_alone_surely_did_not_run(
     pair: Pair, calls: int, refused: bool
 ) -> None:
     tasks = [pair.call() for _ in range(calls)]
@@ -249,9 +249,9 @@ async def test_a_goodbye_tells_what_was_taken_from_what_was_not(pair: Pair) -> N
     for number in range(1, 4):
         tasks.append(pair.call(b"%d" % number))
         await asyncio.sleep(0)  # it is sent
-        await (await pair.peer()).drain()  # in a parcel of its own
+        await (await pair.peer()).drain()  # in a bundle of its own
     goodbye = SocketClosed("closed by the peer")
-    goodbye.parcel = 2
+    goodbye.bundle = 2
     pair.connection.closed(goodbye)
     results = await asyncio.gather(*tasks, return_exceptions=True)
 

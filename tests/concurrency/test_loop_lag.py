@@ -8,13 +8,13 @@ import time
 import pytest
 
 from micro import DeadlineExceeded, Service
-from micro.concurrency.loop_lag import Lag
+from micro.concurrency.loop_lag import LoopLag
 from tests.engine import ANN, Award, Balance, raw, running
 
 MS = 1_000_000
 
 
-class Frozen(Lag):
+class Frozen(LoopLag):
     """Says that the process stood still for two seconds until now."""
 
     def seconds(self) -> float:
@@ -34,15 +34,15 @@ def service() -> Service:
 
 @pytest.fixture
 def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("micro.server.server.Lag", Frozen)
+    monkeypatch.setattr("micro.server.server.LoopLag", Frozen)
 
 
 def test_a_loop_that_turns_has_no_lag() -> None:
-    assert Lag().seconds() == 0.0
+    assert LoopLag().seconds() == 0.0
 
 
 def test_a_beat_that_is_overdue_is_a_lag(monkeypatch: pytest.MonkeyPatch) -> None:
-    lag = Lag()
+    lag = LoopLag()
     later = time.monotonic() + 3.0
     monkeypatch.setattr("micro.concurrency.loop_lag.time.monotonic", lambda: later)
 
@@ -50,7 +50,7 @@ def test_a_beat_that_is_overdue_is_a_lag(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_lag_is_kept_until_the_next_beat(monkeypatch: pytest.MonkeyPatch) -> None:
-    lag = Lag()
+    lag = LoopLag()
     monkeypatch.setattr("micro.concurrency.loop_lag._BEAT", 0.05)
     beating = asyncio.ensure_future(lag.beat())
     await asyncio.sleep(0)

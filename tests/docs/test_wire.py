@@ -21,7 +21,7 @@ QUERIES = ("micro.registry.nats.query", "micro.nats.query")
 WATCHES = ("micro.registry.nats.watch", "micro.nats.watch")
 
 
-def parcel(*frames: tuple[dict[str, str], bytes]) -> bytes:
+def bundle(*frames: tuple[dict[str, str], bytes]) -> bytes:
     return msgpack.packb([1, *(part for frame in frames for part in frame)])
 
 
@@ -54,16 +54,16 @@ class Peer:
     async def send(self, address: str, *frames: tuple[dict[str, str], bytes]) -> None:
         self.number += 1
         reply = f"{self.inbox}.s.0.{self.number}"
-        await self.nats.publish(address, parcel(*frames), reply=reply)
+        await self.nats.publish(address, bundle(*frames), reply=reply)
 
     async def receive(self) -> list[Any]:
-        """The frames of the next parcel."""
+        """The frames of the next bundle."""
         version, *parts = msgpack.unpackb((await self.answers.next_msg(5)).data)
         assert version == 1
         return list(zip(parts[::2], parts[1::2], strict=True))
 
     async def frames(self, count: int) -> list[Any]:
-        """So many frames, however they were put into parcels."""
+        """So many frames, however they were put into bundles."""
         frames: list[Any] = []
         while len(frames) < count:
             frames += await self.receive()
@@ -128,7 +128,7 @@ def request(endpoint: str, id: str, **more: str) -> dict[str, str]:
     }
 
 
-async def test_native_calls_share_a_parcel_and_come_back_by_their_ids(
+async def test_native_calls_share_a_bundle_and_come_back_by_their_ids(
     peer: Peer, server: NatsServer
 ) -> None:
     async with running(make_service(), server):
@@ -230,13 +230,13 @@ async def test_an_address_says_whether_somebody_listens(peer: Peer, server: Nats
         address = (await peer.find("numbers"))["address"]
         await peer.nats.publish(address, b"", reply=f"{peer.inbox}.s.2")
 
-        assert (await peer.answers.next_msg(5)).data == parcel()
+        assert (await peer.answers.next_msg(5)).data == bundle()
 
         await peer.send(address, (request("Numbers.Double", "1"), b"1\n"))
         await peer.receive()
 
     goodbye = await peer.answers.next_msg(5)  # when it stopped
-    assert goodbye.data == parcel()
+    assert goodbye.data == bundle()
     assert goodbye.subject.endswith(f".0.{peer.number + 1}")
     await peer.send(address, (request("Numbers.Double", "2"), b"1\n"))
     refusal = await peer.answers.next_msg(5)
@@ -244,7 +244,7 @@ async def test_an_address_says_whether_somebody_listens(peer: Peer, server: Nats
     assert refusal.subject.endswith(f".0.{peer.number}")
 
 
-async def test_parcels_are_taken_from_the_first_on_without_a_gap(
+async def test_bundles_are_taken_from_the_first_on_without_a_gap(
     peer: Peer, server: NatsServer
 ) -> None:
     async with running(make_service(), server):
@@ -259,7 +259,7 @@ async def test_parcels_are_taken_from_the_first_on_without_a_gap(
         await peer.send(address, (request("Numbers.Double", "3"), b"1\n"))
         lost = await peer.answers.next_msg(5)
 
-    assert unknown.data == lost.data == parcel()
+    assert unknown.data == lost.data == bundle()
     assert unknown.subject.endswith(".0.7")
     assert lost.subject.endswith(".0.2")
     assert taken[0][1] == b"2\n"
@@ -298,7 +298,7 @@ async def test_a_service_of_another_kind_is_found_and_called(
             for headers, body in zip(parts[::2], parts[1::2], strict=True)
             if "Micro-Endpoint" in headers
         ]
-        await peer.nats.publish(message.reply.rpartition(".")[0], parcel(*replies))
+        await peer.nats.publish(message.reply.rpartition(".")[0], bundle(*replies))
 
     for subject in QUERIES:
         await peer.nats.subscribe(subject, cb=answer)

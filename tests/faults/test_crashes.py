@@ -11,7 +11,7 @@ from tests.faults.network import run_fleet
 
 
 def watch_calls(client) -> list[tuple[float, str]]:
-    """Every parcel with a call in it that is sent from now on: when, and where to."""
+    """Every bundle with a call in it that is sent from now on: when, and where to."""
     sent = []
     connection = client._directory._transport._connection
     put = connection.put

@@ -20,7 +20,7 @@ from micro.settings.load import Settings
 from micro_nats.devserver import run_server
 from micro_nats.registry.broadcast import WATCH_TOPICS
 from micro_nats.tokens import fresh_token
-from micro_nats.wire.envelope import encode_json, pack_message, parcel_of
+from micro_nats.wire.envelope import bundle_of, encode_json, pack_message
 from micro_nats.wire.records import encode_result
 from tests.engine import ANN, Award, Balance
 from tests.faults.clock import until
@@ -110,7 +110,7 @@ async def test_forged_answers_with_wrong_ids_are_ignored_and_counted(server, ver
         socket = connection.socket.local
         for id in WRONG:
             lie = Message({"Micro-Id": id}, b'{"user":"eve","points":1000000}')
-            for payload in (encode_json(lie), parcel_of([pack_message(lie)])):
+            for payload in (encode_json(lie), bundle_of([pack_message(lie)])):
                 await stranger.publish(socket, payload)
                 await stranger.publish(f"{inbox}.s.zzz", payload)
         await stranger.publish(f"{inbox}.s.zzz.1", b"", headers={"Status": "503"})

@@ -29,7 +29,7 @@ from micro.wire.headers import (
 )
 from micro_nats.connection.addresses import parse_addresses
 from micro_nats.connection.parser import Handler, MalformedProtocol, Parser, parse_headers
-from micro_nats.wire.envelope import Goodbye, decode_any, encode_json, pack_message, parcel_of
+from micro_nats.wire.envelope import Goodbye, bundle_of, decode_any, encode_json, pack_message
 from micro_nats.wire.records import decode_result, decode_service, encode_result, encode_service
 from tests.faults.fuzzing import (
     ANY_TEXT,
@@ -62,8 +62,8 @@ def jsons(value: object) -> bytes:
 # Envelopes.
 
 
-def parcel(messages: Sequence[Message]) -> bytes:
-    return parcel_of([pack_message(message) for message in messages])
+def bundle(messages: Sequence[Message]) -> bytes:
+    return bundle_of([pack_message(message) for message in messages])
 
 
 def read_payload(data: bytes) -> None:
@@ -75,7 +75,7 @@ def read_payload(data: bytes) -> None:
 
 def round_trip(messages: list[Message]) -> None:
     assert decode_any(encode_json(messages[0])) == messages[:1]
-    assert decode_any(parcel(messages)) == messages
+    assert decode_any(bundle(messages)) == messages
 
 
 def msgpack_of(values: list[object]) -> bytes:
@@ -87,7 +87,7 @@ def msgpack_of(values: list[object]) -> bytes:
 
 def write_anything(headers: dict[str, str]) -> None:
     message = Message(headers, b"body")
-    for write in (encode_json, lambda message: parcel([message])):
+    for write in (encode_json, lambda message: bundle([message])):
         with suppress(MicroError):
             assert decode_any(write(message)) == [message]
 
@@ -262,7 +262,7 @@ SHRUNK = st.sampled_from(
 PURE = {
     "envelopes": (
         Property(st.binary(max_size=80), read_payload),
-        Property(edited(st.lists(MESSAGES, min_size=1, max_size=3).map(parcel)), read_payload),
+        Property(edited(st.lists(MESSAGES, min_size=1, max_size=3).map(bundle)), read_payload),
         Property(edited(MESSAGES.map(encode_json)), read_payload),
         Property(st.builds(lambda h, b: jsons({"Header": h, "Body": b}), JSON, JSON), read_payload),
         Property(st.lists(JSON, max_size=4).map(msgpack_of), read_payload),

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from micro import Message
-from micro_nats.wire.envelope import pack_message, parcel_of
+from micro_nats.wire.envelope import bundle_of, pack_message
 from tests.faults.clock import lasts, succeeds
 from tests.faults.load import client_of, run_load, within
 from tests.faults.network import run_fleet
@@ -134,13 +134,13 @@ async def test_a_flood_of_requests_takes_no_more_memory_than_its_bound(
             pack_message(Message({**headers, "Micro-Id": str(n)}, b'{"number":1,"seconds":1}'))
             for n in range(64)
         ]
-        parcel = parcel_of(parts)
+        bundle = bundle_of(parts)
         connection = hostile._directory._transport._connection
         before, peak, sent = program.memory(), 0.0, 0
         ends = time.monotonic() + 2.0
         while time.monotonic() < ends:
             for number in range(50):
-                connection.put(address, f"_INBOX.nobody.{number}.1", parcel)
+                connection.put(address, f"_INBOX.nobody.{number}.1", bundle)
             await connection.flush()
             sent += 50 * 64
             peak = max(peak, program.memory() - before)

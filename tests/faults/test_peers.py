@@ -223,8 +223,8 @@ async def test_words_that_only_newer_peers_know_are_no_answers(server, verdict) 
     ):
         call = scope.start(fate(client, 1))
         asked = await peer.request()
-        for parcel in ([2, asked.headers, b"1"], [1, {"Micro-Id": asked.id}, b"1", {}], ["1"], {}):
-            await peer.say(asked, msgpack.packb(parcel))
+        for bundle in ([2, asked.headers, b"1"], [1, {"Micro-Id": asked.id}, b"1", {}], ["1"], {}):
+            await peer.say(asked, msgpack.packb(bundle))
         for signal in ("progress", "", "credit", "Cancel"):
             await peer.reply(asked, "no answer", Micro_Signal=signal)
         await peer.reply(asked, "own")
@@ -269,8 +269,8 @@ async def test_a_caller_of_another_age_is_answered(server, tmp_path, verdict, di
     ):
         (record,) = await client.registry.get_service("points")
         address = record.nodes[0].address
-        for parcel in ([2, own, body], [0, {}, b""], [1, {}], {"v": 2}, "text", 7):
-            await peer.babble(address, msgpack.packb(parcel))
+        for bundle in ([2, own, body], [0, {}, b""], [1, {}], {"v": 2}, "text", 7):
+            await peer.babble(address, msgpack.packb(bundle))
         if native:
             await peer.ask(address, request("signal", Micro_Signal="pause"))
         await peer.ask(address, request("encoding", Content_Encoding="future"))

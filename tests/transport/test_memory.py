@@ -33,7 +33,7 @@ def network() -> MemoryTransport:
     return MemoryTransport()
 
 
-async def test_messages_of_one_turn_arrive_as_one_parcel_on_a_later_turn(
+async def test_messages_of_one_turn_arrive_as_one_bundle_on_a_later_turn(
     network: MemoryTransport,
 ) -> None:
     arrivals = Arrivals()
@@ -47,10 +47,10 @@ async def test_messages_of_one_turn_arrive_as_one_parcel_on_a_later_turn(
 
     assert first == [1, 1, 1]
     assert second == 2
-    assert arrivals.recorders[0].parcels == [3, 1]
+    assert arrivals.recorders[0].bundles == [3, 1]
 
 
-async def test_the_first_lost_parcel_is_named(network: MemoryTransport) -> None:
+async def test_the_first_lost_bundle_is_named(network: MemoryTransport) -> None:
     end, arrivals = Recorder(), Arrivals()
     listener = await network.listen(arrivals)
     socket = await network.dial(listener.address, end)
@@ -61,7 +61,7 @@ async def test_the_first_lost_parcel_is_named(network: MemoryTransport) -> None:
     error = await end.wait_closed()
 
     assert isinstance(error, NoResponders)
-    assert error.parcel == lost == 2
+    assert error.bundle == lost == 2
     assert arrivals.recorders[0].bodies == [b"arrives"]
     assert isinstance(await arrivals.recorders[0].wait_closed(), SocketClosed)
     with pytest.raises(SocketClosed):

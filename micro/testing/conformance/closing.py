@@ -59,7 +59,7 @@ class ClosingConformance:
             error = await pair.near_end.wait_closed()
 
             assert isinstance(error, SocketClosed)
-            assert error.parcel is None or error.parcel > taken
+            assert error.bundle is None or error.bundle > taken
 
     async def test_each_end_is_closed_exactly_once(self, backend: Backend, other: Backend) -> None:
         async with paired(backend, other) as pair:

@@ -36,7 +36,7 @@ class ListenerConformance:
 
         assert isinstance(error, NoResponders)
         assert error.refused
-        assert error.parcel in (None, number)
+        assert error.bundle in (None, number)
         with pytest.raises(SocketClosed):
             socket.send(Message({}, b""))
 

@@ -68,7 +68,7 @@ class SocketConformance:
 
             assert pair.far_end.bodies[1:] == bodies
 
-    async def test_parcel_numbers_never_fall(self, backend: Backend, other: Backend) -> None:
+    async def test_bundle_numbers_never_fall(self, backend: Backend, other: Backend) -> None:
         async with paired(backend, other) as pair:
             numbers: list[int] = []
             for _ in range(10):

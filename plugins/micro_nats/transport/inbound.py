@@ -1,6 +1,6 @@
 """What arrived is handed on in portions, one a turn of the event loop.
 
-What is handed on in one turn is answered in one turn, and leaves as one parcel. Large parcels are
+What is handed on in one turn is answered in one turn, and leaves as one bundle. Large bundles are
 cheap; but if all that a client waits for comes in one, it idles while the server works and the
 other way round. So who waits for answers takes no more than half of them in one turn: the next
 requests leave while the rest is still being answered, and both ends are busy at the same time.
@@ -21,7 +21,7 @@ PORTION = 16
 """The fewest messages that are handed on in one turn, if so many are there."""
 
 _MOST = 2 * PORTION
-# Of many small parcels a quarter is taken together.
+# Of many small bundles a quarter is taken together.
 _SHARE = 4
 _MOST_WAITING = 256
 
@@ -50,7 +50,7 @@ class Intake:
 
         Args:
             push: Takes them.
-            messages: A parcel.
+            messages: A bundle.
             awaited: How many messages are waited for, these among them; 0 if nobody knows.
         """
         if not self._due:

@@ -10,8 +10,8 @@ from micro.message import Message
 from micro.transport.contract import Accept, Listener
 from micro_nats.connection.connection import Connection, Subscription
 from micro_nats.counters import Counters
-from micro_nats.transport.sockets import AcceptedSocket, Outbox, parcel_number
-from micro_nats.wire.envelope import Goodbye, decode_json, decode_parcel, is_json
+from micro_nats.transport.sockets import AcceptedSocket, Outbox, bundle_number
+from micro_nats.wire.envelope import Goodbye, decode_bundle, decode_json, is_json
 
 __all__ = ["LONGEST_REPLY", "METADATA", "NatsListener"]
 
@@ -20,7 +20,7 @@ LONGEST_REPLY = 1024
 lines, upon which it would close this connection."""
 
 METADATA: Mapping[str, str] = MappingProxyType({"envelope": "msgpack"})
-"""What says that a listener understands parcels."""
+"""What says that a listener understands bundles."""
 
 
 class NatsListener(Listener):
@@ -66,7 +66,7 @@ class NatsListener(Listener):
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """That parcels are understood."""
+        """That bundles are understood."""
         return METADATA
 
     async def drain(self) -> None:
@@ -110,7 +110,7 @@ class NatsListener(Listener):
         elif is_json(data):
             self._take_json(reply, data)
         else:
-            self._take_parcel(reply, data)
+            self._take_bundle(reply, data)
 
     def _take_json(self, reply: str, data: bytes) -> None:
         try:
@@ -122,11 +122,11 @@ class NatsListener(Listener):
         if socket is not None:
             self._push(socket, messages)
 
-    def _take_parcel(self, reply: str, data: bytes) -> None:
-        key, _, parcel = reply.rpartition(".")
+    def _take_bundle(self, reply: str, data: bytes) -> None:
+        key, _, bundle = reply.rpartition(".")
         socket = self.sockets.get(key)
         try:
-            messages = decode_parcel(data)
+            messages = decode_bundle(data)
         except Goodbye:
             if socket is not None:
                 socket.end_after(SocketClosed("closed by the peer", refused=True))
@@ -137,17 +137,17 @@ class NatsListener(Listener):
         if not key:
             self._counters.replyless += 1
             return
-        number = parcel_number(parcel)
-        if socket is None or number != socket.parcel + 1:
+        number = bundle_number(bundle)
+        if socket is None or number != socket.bundle + 1:
             socket = self._begin(socket, reply, number)
         if socket is not None:
-            socket.parcel = number
+            socket.bundle = number
             self._push(socket, messages)
 
     def _begin(
         self, known: AcceptedSocket | None, reply: str, number: int
     ) -> AcceptedSocket | None:
-        """Accept a socket with its first parcel; who sent any other learns that it was not taken.
+        """Accept a socket with its first bundle; who sent any other learns that it was not taken.
 
         Of what came before on a socket that is not known nothing is known either: it may have run,
         and its answers may be lost. Before a gap all was taken, and the gap was not.
@@ -158,10 +158,10 @@ class NatsListener(Listener):
                 return opened
         self._counters.untaken += 1
         if known is not None:
-            if number <= known.parcel:
+            if number <= known.bundle:
                 return None  # repeated on its way
             reply = known.next_reply
-            known.end(ConnectionLost("parcels were lost on their way"))
+            known.end(ConnectionLost("bundles were lost on their way"))
         self._outbox.say_goodbye(reply)
         return None
 

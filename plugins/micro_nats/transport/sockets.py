@@ -1,6 +1,6 @@
 """Pseudo-sockets: conversations told apart by their reply subjects.
 
-What a socket sends within one turn of the event loop leaves as one NATS message, a parcel, at the
+What a socket sends within one turn of the event loop leaves as one NATS message, a bundle, at the
 turn's end; nothing waits for a timer. An idle socket holds no list, task or timer.
 """
 
@@ -27,12 +27,12 @@ from micro_nats.transport.inbound import Intake
 from micro_nats.wire.envelope import (
     GOODBYE,
     MOST_MESSAGES,
+    bundle_of,
     encode_json,
     pack_message,
-    parcel_of,
 )
 
-__all__ = ["AcceptedSocket", "DialedSocket", "NatsSocket", "Outbox", "parcel_number"]
+__all__ = ["AcceptedSocket", "DialedSocket", "NatsSocket", "Outbox", "bundle_number"]
 
 log = logging.getLogger("micro.nats")
 
@@ -44,8 +44,8 @@ _MARGIN = 512
 _HEADERS = 8192
 
 
-def parcel_number(text: str) -> int:
-    """The number of a parcel as the end of a reply subject has it; 0 where it has none."""
+def bundle_number(text: str) -> int:
+    """The number of a bundle as the end of a reply subject has it; 0 where it has none."""
     return int(text) if text.isdecimal() and len(text) < 16 else 0
 
 
@@ -123,9 +123,9 @@ class NatsSocket(Socket):
     """
 
     __slots__ = (
+        "_bundle",
         "_lost",
         "_outbox",
-        "_parcel",
         "_parts",
         "_receiver",
         "_remote",
@@ -140,7 +140,7 @@ class NatsSocket(Socket):
         self._receiver: Receiver | None = None
         self._parts: list[bytes] | None = None
         self._size = 0
-        self._parcel = 0
+        self._bundle = 0
         self._lost = False
         self.binary = binary
         self.seen = outbox.clock
@@ -176,7 +176,7 @@ class NatsSocket(Socket):
         if parts is None:
             self._parts = [part]
             self._size = size
-            self._parcel += 1
+            self._bundle += 1
             outbox.touch(self)
         elif (
             self.binary
@@ -190,8 +190,8 @@ class NatsSocket(Socket):
             self.post()
             self._parts = [part]
             self._size = size
-            self._parcel += 1
-        return self._parcel
+            self._bundle += 1
+        return self._bundle
 
     async def drain(self) -> None:
         """Wait while more than 8 MiB wait to be sent on the connection."""
@@ -212,16 +212,16 @@ class NatsSocket(Socket):
         self._outbox.soon(receiver.closed, SocketClosed("closed by this end"))
 
     def post(self) -> None:
-        """Send what waits, as one parcel."""
+        """Send what waits, as one bundle."""
         parts = self._parts
         if parts is None:
             return
         self._parts = None
         self.seen = self._outbox.clock
-        self.post_data(parcel_of(parts) if self.binary else parts[0])
+        self.post_data(bundle_of(parts) if self.binary else parts[0])
 
     def post_data(self, data: bytes) -> None:
-        """Send one parcel; a connection that is gone has its own way of telling."""
+        """Send one bundle; a connection that is gone has its own way of telling."""
         try:
             self._outbox.connection.put(self._remote, self._reply(), data)
         except ConnectionLost as error:
@@ -275,7 +275,7 @@ class NatsSocket(Socket):
 
     @abstractmethod
     def _reply(self) -> str:
-        """The reply subject of the next parcel."""
+        """The reply subject of the next bundle."""
 
     @abstractmethod
     def _forget(self) -> None:
@@ -308,19 +308,19 @@ class DialedSocket(NatsSocket):
         """The subject that the peer answers to."""
         return self._prefix + self._token
 
-    def departed(self, parcel: int | None) -> None:
-        """The peer said goodbye, and which was the first parcel that it did not take."""
+    def departed(self, bundle: int | None) -> None:
+        """The peer said goodbye, and which was the first bundle that it did not take."""
         error = SocketClosed("closed by the peer")
-        error.parcel = parcel
+        error.bundle = bundle
         self.end_after(error)
 
     def _say_goodbye(self) -> None:
-        if self.binary and self._parcel > 0:
+        if self.binary and self._bundle > 0:
             self._outbox.say_goodbye(self._remote, self._reply())
 
     def _reply(self) -> str:
         if self.binary:
-            return f"{self._prefix}{self._token}.{self._parcel}"
+            return f"{self._prefix}{self._token}.{self._bundle}"
         return self._prefix + self._token
 
     def _forget(self) -> None:
@@ -331,12 +331,12 @@ class AcceptedSocket(NatsSocket):
     """The end that was dialled, known by the reply subject that it answers to.
 
     Attributes:
-        parcel: The number of the newest parcel that was taken.
+        bundle: The number of the newest bundle that was taken.
         heard: The outbox's clock when the peer last sent something.
         probe: A reply subject to send with, so that the server says if the peer is gone.
     """
 
-    __slots__ = ("_local", "_table", "heard", "parcel", "probe")
+    __slots__ = ("_local", "_table", "bundle", "heard", "probe")
 
     def __init__(
         self,
@@ -350,7 +350,7 @@ class AcceptedSocket(NatsSocket):
         super().__init__(outbox, remote, binary=binary)
         self._local = local
         self._table = table
-        self.parcel = 0
+        self.bundle = 0
         self.heard = outbox.clock
         self.probe = ""
         table[remote] = self
@@ -362,8 +362,8 @@ class AcceptedSocket(NatsSocket):
 
     @property
     def next_reply(self) -> str:
-        """The reply subject of the parcel after the newest: where a goodbye goes."""
-        return f"{self._remote}.{self.parcel + 1}"
+        """The reply subject of the bundle after the newest: where a goodbye goes."""
+        return f"{self._remote}.{self.bundle + 1}"
 
     def _say_goodbye(self) -> None:
         if self.binary:

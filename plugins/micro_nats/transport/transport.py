@@ -22,7 +22,7 @@ from micro_nats.connection.connection import Connection
 from micro_nats.counters import Counters
 from micro_nats.tokens import fresh_token, short_token
 from micro_nats.transport.listener import METADATA, NatsListener
-from micro_nats.transport.sockets import AcceptedSocket, DialedSocket, Outbox, parcel_number
+from micro_nats.transport.sockets import AcceptedSocket, DialedSocket, Outbox, bundle_number
 from micro_nats.wire.envelope import GOODBYE, Goodbye, decode_any
 
 __all__ = ["NatsTransport"]
@@ -171,7 +171,7 @@ class NatsTransport(Transport):
 
     def _unanswered(self, token: str) -> None:
         """The server says that nobody listens where a message was sent."""
-        token, _, parcel = token.partition(".")
+        token, _, bundle = token.partition(".")
         if (taken := self._taken.get(token)) is not None:
             if not taken.done():
                 taken.set_result(False)
@@ -181,14 +181,14 @@ class NatsTransport(Transport):
             self.counters.orphans += 1
             return
         detail = f"nobody listens at {socket.remote!r}"
-        socket.end_after(NoResponders(detail, parcel=parcel_number(parcel) or None))
+        socket.end_after(NoResponders(detail, bundle=bundle_number(bundle) or None))
 
     def _stray(self, token: str, data: bytes) -> None:
         """Something came that is for no socket as a whole."""
         taken = self._taken.get(token)
-        token, _, parcel = token.partition(".")
+        token, _, bundle = token.partition(".")
         socket = self._dialed.get(token)
-        if socket is not None and data == GOODBYE and (number := parcel_number(parcel)):
+        if socket is not None and data == GOODBYE and (number := bundle_number(bundle)):
             socket.departed(number)
         elif taken is None:
             self.counters.orphans += 1

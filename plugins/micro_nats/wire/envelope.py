@@ -3,7 +3,7 @@
 go-micro's is JSON, one message each: `{"Header":{...},"Body":"<base64>"}`, written byte for byte as
 Go writes it and read as leniently as Go reads it. Ours is MessagePack and carries several messages:
 an array of the version 1 and then headers, body, headers, body and so on. A goodbye is such an
-array without messages: `[1]`, or `[1, n]` from a side that has been idle since parcel `n`.
+array without messages: `[1]`, or `[1, n]` from a side that has been idle since bundle `n`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ __all__ = [
     "GOODBYE",
     "MOST_MESSAGES",
     "Goodbye",
+    "bundle_of",
     "decode_any",
+    "decode_bundle",
     "decode_json",
-    "decode_parcel",
     "encode_json",
     "is_json",
     "pack_message",
-    "parcel_of",
 ]
 
 MOST_MESSAGES = 64
-"""Messages that one parcel holds; it bounds what a hostile parcel can make the reader allocate."""
+"""Messages that one bundle holds; it bounds what a hostile bundle can make the reader allocate."""
 
 _BRACE = 0x7B
 _VERSION = 1
@@ -57,7 +57,7 @@ _unpack = partial(
 )
 
 GOODBYE = _HEADS[0]
-"""The parcel that closes a socket."""
+"""The bundle that closes a socket."""
 
 
 class Goodbye(Exception):
@@ -142,7 +142,7 @@ def _any_case(fields: dict[str, Any], name: str) -> Any:
 
 
 def pack_message(message: Message) -> bytes:
-    """Write one message as a part of a parcel.
+    """Write one message as a part of a bundle.
 
     Raises:
         CodecError: headers are not text, or too many.
@@ -157,24 +157,24 @@ def pack_message(message: Message) -> bytes:
     raise CodecError(f"{len(headers)} headers are more than {_MOST_HEADERS}")
 
 
-def parcel_of(parts: Sequence[bytes]) -> bytes:
+def bundle_of(parts: Sequence[bytes]) -> bytes:
     """Put parts together, at most MOST_MESSAGES of them."""
     return _HEADS[len(parts)] + (parts[0] if len(parts) == 1 else b"".join(parts))
 
 
-def decode_parcel(data: bytes) -> list[Message]:
-    """Read a parcel.
+def decode_bundle(data: bytes) -> list[Message]:
+    """Read a bundle.
 
     Raises:
         Goodbye: it is one.
-        CodecError: it is not a parcel.
+        CodecError: it is not a bundle.
     """
     try:
         items = _unpack(data) if len(data) <= _SMALL else _unpack_warily(data)
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        raise CodecError(f"a parcel that cannot be read: {error}") from None
+        raise CodecError(f"a bundle that cannot be read: {error}") from None
     if type(items) is not list or not items or items[0] != _VERSION:
-        raise CodecError("a parcel must be an array of version 1")
+        raise CodecError("a bundle must be an array of version 1")
     if len(items) == 3:
         _, headers, body = items
         _check((headers,), (body,))
@@ -182,7 +182,7 @@ def decode_parcel(data: bytes) -> list[Message]:
     if len(items) == 1:
         raise Goodbye
     if not len(items) % 2:
-        raise CodecError("a parcel's last message has no body")
+        raise CodecError("a bundle's last message has no body")
     headers, bodies = items[1::2], items[2::2]
     _check(headers, bodies)
     return list(map(_new_message, zip(headers, bodies, strict=True)))
@@ -192,12 +192,12 @@ def decode_any(data: bytes) -> list[Message]:
     """Read either envelope.
 
     Raises:
-        Goodbye: it is a parcel that closes.
+        Goodbye: it is a bundle that closes.
         CodecError: it is neither.
     """
     if not data:
         raise CodecError("an empty payload")
-    return [decode_json(data)] if data[0] == _BRACE else decode_parcel(data)
+    return [decode_json(data)] if data[0] == _BRACE else decode_bundle(data)
 
 
 def _check(headers: Sequence[Any], bodies: Sequence[Any]) -> None:
@@ -211,7 +211,7 @@ def _check(headers: Sequence[Any], bodies: Sequence[Any]) -> None:
 
 
 def _unpack_warily(data: bytes) -> object:
-    """Read a big parcel, giving up at the second array or a map in a map.
+    """Read a big bundle, giving up at the second array or a map in a map.
 
     Without that a payload of empty arrays would take sixty times its own size.
     """

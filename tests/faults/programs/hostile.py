@@ -14,7 +14,7 @@ import nats
 HEADERS = {"Micro-Endpoint": "Points.Read", "Micro-Id": "1", "Content-Type": "application/json"}
 
 
-def _parcel(*parts: object) -> bytes:
+def _bundle(*parts: object) -> bytes:
     return bytes(msgpack.packb([1, *parts]))
 
 
@@ -38,21 +38,21 @@ def payloads(size: int) -> list[bytes]:
         b"\xdd\xff\xff\xff\xff" * (size // 5),
         b"\xc6\xff\xff\xff\xff" + bytes(size),
         b"\x93\x01\x80" + b"\xc4\xff" * (size // 2),
-        _parcel(*[{}, b""] * (size // 3)),
-        _parcel({str(n): "" for n in range(size // 6)}, b""),
-        _parcel({"Micro-Id": "1"}, b"", {"Micro-Id": "1"}),
+        _bundle(*[{}, b""] * (size // 3)),
+        _bundle({str(n): "" for n in range(size // 6)}, b""),
+        _bundle({"Micro-Id": "1"}, b"", {"Micro-Id": "1"}),
         bytes(msgpack.packb([2, HEADERS, b"{}"])),
-        _parcel(HEADERS, b"[" * size),
-        _parcel(HEADERS | {"Content-Encoding": "gzip"}, squeezed[:size]),
-        _parcel(HEADERS | {"Content-Encoding": "br"}, b"x" * size),
-        _parcel(HEADERS | {"Content-Type": "application/x-unheard-of"}, b"x" * size),
-        _parcel(HEADERS | {"Timeout": "9" * size}, b'{"number":0}'),
-        _parcel(HEADERS | {"Micro-Pieces": "99999999999"}, b"x" * size),
-        _parcel(HEADERS | {"Micro-Pieces": "70000", "Micro-Id": "9" * size}, b""),
-        _parcel({"Micro-Id": "1", "Micro-Signal": "piece"}, b"x" * size),
-        _parcel(HEADERS | {"Micro-Stream": "1", "Micro-Credit": "9" * size}, b""),
-        _parcel({"Micro-Method": "x" * size, "Connection": "close"}, b""),
-        _parcel({"Micro-Error": "EOS", "Micro-Method": "Points.Read", "Micro-Id": ""}, b""),
+        _bundle(HEADERS, b"[" * size),
+        _bundle(HEADERS | {"Content-Encoding": "gzip"}, squeezed[:size]),
+        _bundle(HEADERS | {"Content-Encoding": "br"}, b"x" * size),
+        _bundle(HEADERS | {"Content-Type": "application/x-unheard-of"}, b"x" * size),
+        _bundle(HEADERS | {"Timeout": "9" * size}, b'{"number":0}'),
+        _bundle(HEADERS | {"Micro-Pieces": "99999999999"}, b"x" * size),
+        _bundle(HEADERS | {"Micro-Pieces": "70000", "Micro-Id": "9" * size}, b""),
+        _bundle({"Micro-Id": "1", "Micro-Signal": "piece"}, b"x" * size),
+        _bundle(HEADERS | {"Micro-Stream": "1", "Micro-Credit": "9" * size}, b""),
+        _bundle({"Micro-Method": "x" * size, "Connection": "close"}, b""),
+        _bundle({"Micro-Error": "EOS", "Micro-Method": "Points.Read", "Micro-Id": ""}, b""),
     ]
 
 

@@ -10,7 +10,7 @@ from micro.message import Message
 from micro.testing import Mailbox
 from micro_nats import open_nats
 from micro_nats.devserver import NatsServer
-from micro_nats.wire.envelope import encode_json, pack_message, parcel_of
+from micro_nats.wire.envelope import bundle_of, encode_json, pack_message
 from tests.plugins.micro_nats.helpers import Events, Inbox, raw
 
 EVENT = Message({"Content-Type": "application/json", "Micro-Topic": "t"}, b"{}\n")
@@ -29,7 +29,7 @@ async def test_events_in_either_envelope_are_read(backend: Backend, connection) 
     box = Mailbox()
     async with await backend.broker.subscribe("events.both", box):
         connection.publish_now("events.both", "", encode_json(EVENT))
-        connection.publish_now("events.both", "", parcel_of([pack_message(EVENT)] * 2))
+        connection.publish_now("events.both", "", bundle_of([pack_message(EVENT)] * 2))
         await box.wait_for(3)
 
     assert [delivery.message for delivery in box.deliveries] == [EVENT] * 3

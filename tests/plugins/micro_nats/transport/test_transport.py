@@ -17,7 +17,7 @@ from micro_nats.devserver import NatsServer
 from micro_nats.transport.inbound import PORTION
 from micro_nats.transport.transport import NatsTransport
 from micro_nats.wire.envelope import GOODBYE, decode_json, encode_json, pack_message
-from micro_nats.wire.envelope import parcel_of as parcel
+from micro_nats.wire.envelope import bundle_of as bundle
 from tests.plugins.micro_nats.helpers import Events, Inbox, connections, raw, until
 
 
@@ -40,11 +40,11 @@ class Waiting(Recorder):
 
 
 def packed(*bodies: bytes) -> bytes:
-    return parcel([pack_message(Message({}, body)) for body in bodies])
+    return bundle([pack_message(Message({}, body)) for body in bodies])
 
 
 class TestCoalescing:
-    async def test_what_is_sent_in_one_turn_is_one_parcel(
+    async def test_what_is_sent_in_one_turn_is_one_bundle(
         self, backend: Backend, other: Backend, connection
     ) -> None:
         arrivals, seen = Arrivals(), Inbox()
@@ -63,13 +63,13 @@ class TestCoalescing:
 
         assert set(first) == {1}
         assert second == 2
-        assert arrivals.recorders[0].parcels == [10, 1]
+        assert arrivals.recorders[0].bundles == [10, 1]
         assert [reply for _, reply, _, _ in seen.messages[:2]] == [
             f"{socket.local}.1",
             f"{socket.local}.2",
         ]
 
-    async def test_a_parcel_stays_below_the_servers_limit(
+    async def test_a_bundle_stays_below_the_servers_limit(
         self, backend: Backend, other: Backend
     ) -> None:
         arrivals = Arrivals()
@@ -83,7 +83,7 @@ class TestCoalescing:
             await arrivals.recorders[0].wait_for(4)
 
         assert numbers == [1, 1, 2, 3]
-        assert arrivals.recorders[0].parcels == [2, 1, 1]
+        assert arrivals.recorders[0].bundles == [2, 1, 1]
 
     async def test_large_messages_do_not_wait_for_each_other(
         self, backend: Backend, other: Backend
@@ -108,7 +108,7 @@ class TestCoalescing:
             socket.send(Message({}, b"%d" % number))
         await end.wait_for(PORTION)
 
-        assert end.parcels == [PORTION]
+        assert end.bundles == [PORTION]
 
     async def test_who_waits_for_answers_gets_half_of_them_in_a_turn_at_most(
         self, other: Backend, echo: Listener
@@ -120,7 +120,7 @@ class TestCoalescing:
         await end.wait_for(4 * PORTION)
 
         assert end.bodies == [b"%d" % number for number in range(4 * PORTION)]
-        assert end.parcels == [2 * PORTION, 2 * PORTION]
+        assert end.bundles == [2 * PORTION, 2 * PORTION]
 
     async def test_who_waits_for_few_gets_them_together(
         self, other: Backend, echo: Listener
@@ -131,11 +131,11 @@ class TestCoalescing:
             socket.send(Message({}, b"%d" % number))
         await end.wait_for(PORTION)
 
-        assert end.parcels == [PORTION]
+        assert end.bundles == [PORTION]
 
 
 class TestNobodyThere:
-    async def test_the_parcel_that_reached_nobody_is_named(
+    async def test_the_bundle_that_reached_nobody_is_named(
         self, backend: Backend, other: Backend
     ) -> None:
         arrivals, end = Arrivals(), Recorder()
@@ -148,7 +148,7 @@ class TestNobodyThere:
             error = await end.wait_closed()
 
         assert isinstance(error, NoResponders)
-        assert error.parcel == lost[0] == reached + 1
+        assert error.bundle == lost[0] == reached + 1
         assert error.refused
 
     async def test_gos_envelope_cannot_tell_which(self, other: Backend) -> None:
@@ -158,7 +158,7 @@ class TestNobodyThere:
         error = await end.wait_closed()
 
         assert isinstance(error, NoResponders)
-        assert error.parcel is None
+        assert error.bundle is None
 
     async def test_a_late_refusal_is_counted_and_harms_nothing(
         self, other: Backend, echo: Listener
@@ -191,7 +191,7 @@ class TestGoMicroPeers:
         inbox, end = Inbox(), Recorder()
         await connection.subscribe("go.server", inbox)
         socket = await other.transport.dial("go.server", end)
-        parcels = [socket.send(Message({"N": n}, b"")) for n in "ab"]
+        bundles = [socket.send(Message({"N": n}, b"")) for n in "ab"]
         await inbox.wait_for(2)
         reply = inbox.messages[0][1]
         connection.publish_now(reply, "", encode_json(Message({}, b"answer")))
@@ -201,7 +201,7 @@ class TestGoMicroPeers:
 
         assert [decode_json(data).headers for data in inbox.payloads] == [{"N": "a"}, {"N": "b"}]
         assert {message[1] for message in inbox.messages} == {socket.local}
-        assert parcels == [1, 2]
+        assert bundles == [1, 2]
         assert end.bodies == [b"answer"]
 
     async def test_one_listener_serves_both_kinds_at_once(
@@ -277,7 +277,7 @@ class TestGarbage:
 
 
 class TestGoodbye:
-    async def test_it_names_the_first_parcel_that_was_not_taken(
+    async def test_it_names_the_first_bundle_that_was_not_taken(
         self, backend: Backend, other: Backend
     ) -> None:
         arrivals, end = Arrivals(), Recorder()
@@ -291,10 +291,10 @@ class TestGoodbye:
             error = await end.wait_closed()
 
         assert isinstance(error, SocketClosed)
-        assert error.parcel == 4
+        assert error.bundle == 4
         assert not error.refused
 
-    async def test_one_without_a_parcel_promises_nothing(
+    async def test_one_without_a_bundle_promises_nothing(
         self, other: Backend, echo: Listener, connection
     ) -> None:
         end = Recorder()
@@ -303,7 +303,7 @@ class TestGoodbye:
         error = await end.wait_closed()
 
         assert isinstance(error, SocketClosed)
-        assert error.parcel is None
+        assert error.bundle is None
         assert not error.refused
 
     async def test_one_for_a_socket_that_is_unknown_opens_none(
@@ -319,9 +319,9 @@ class TestGoodbye:
 
 
 class TestSocketsThatWereLost:
-    """Parcels or answers went missing, and who dialled did not notice."""
+    """Bundles or answers went missing, and who dialled did not notice."""
 
-    async def test_a_listener_takes_a_socket_from_its_first_parcel_on_only(
+    async def test_a_listener_takes_a_socket_from_its_first_bundle_on_only(
         self, backend: Backend, connection
     ) -> None:
         arrivals, answers = Arrivals(), Inbox()
@@ -351,7 +351,7 @@ class TestSocketsThatWereLost:
         assert isinstance(error, ConnectionLost)
         assert arrivals.recorders[0].bodies == [b"1", b"2"]
 
-    async def test_the_peer_learns_which_parcels_were_not_taken(
+    async def test_the_peer_learns_which_bundles_were_not_taken(
         self, other: Backend, echo: Listener
     ) -> None:
         end = Recorder()
@@ -363,7 +363,7 @@ class TestSocketsThatWereLost:
         error = await end.wait_closed()
 
         assert isinstance(error, SocketClosed)
-        assert error.parcel == 2
+        assert error.bundle == 2
         assert end.bodies == [b"answered"]
 
     async def test_the_peer_is_told_as_soon_as_the_listener_is_back(
@@ -381,7 +381,7 @@ class TestSocketsThatWereLost:
         await old.wait_for(2)
 
         assert isinstance(error, SocketClosed)
-        assert error.parcel == 2
+        assert error.bundle == 2
         assert old.closings == []
 
 
@@ -423,7 +423,7 @@ class TestManySockets:
                     await end.wait_for(1)
 
         assert isinstance(error, SocketClosed)
-        assert error.parcel == 1
+        assert error.bundle == 1
         assert serving.counters.refused == 1
 
 
@@ -600,8 +600,8 @@ async def test_whoever_only_looks_on_does_not_take_an_address(
             assert listener.address == "points.node-2"
 
 
-async def test_golden_bytes_of_our_own_parcel() -> None:
-    data = parcel([pack_message(Message({"a": "b"}, b"c")), pack_message(Message({}, b""))])
+async def test_golden_bytes_of_our_own_bundle() -> None:
+    data = bundle([pack_message(Message({"a": "b"}, b"c")), pack_message(Message({}, b""))])
 
     assert data.hex() == "9501" + "81a161a162" + "c40163" + "80" + "c400"
     assert GOODBYE.hex() == "9101"

@@ -15,12 +15,12 @@ from micro_nats.wire.envelope import (
     GOODBYE,
     MOST_MESSAGES,
     Goodbye,
+    bundle_of,
     decode_any,
+    decode_bundle,
     decode_json,
-    decode_parcel,
     encode_json,
     pack_message,
-    parcel_of,
 )
 
 # Payloads that go-micro v2, v4 and v6 put on the wire: generation, kind, payload.
@@ -100,17 +100,17 @@ def test_every_message_survives_gos_envelope(message: Message) -> None:
 
 
 @given(st.lists(MESSAGES, min_size=1, max_size=MOST_MESSAGES))
-def test_every_message_survives_a_parcel(messages: list[Message]) -> None:
-    parcel = parcel_of([pack_message(message) for message in messages])
+def test_every_message_survives_a_bundle(messages: list[Message]) -> None:
+    bundle = bundle_of([pack_message(message) for message in messages])
 
-    assert decode_any(parcel) == messages
-    assert parcel[:1] != b"{"
+    assert decode_any(bundle) == messages
+    assert bundle[:1] != b"{"
 
 
-def test_a_full_parcel_is_read() -> None:
+def test_a_full_bundle_is_read() -> None:
     messages = [Message({"n": str(n)}, b"%d" % n) for n in range(MOST_MESSAGES)]
 
-    assert decode_parcel(parcel_of([pack_message(m) for m in messages])) == messages
+    assert decode_bundle(bundle_of([pack_message(m) for m in messages])) == messages
 
 
 def test_a_goodbye_is_told_from_messages() -> None:
@@ -138,7 +138,7 @@ def test_a_goodbye_is_told_from_messages() -> None:
         [1] + [{}, b""] * (MOST_MESSAGES + 1),
     ],
 )
-def test_what_is_no_parcel_is_a_codec_error(value: object) -> None:
+def test_what_is_no_bundle_is_a_codec_error(value: object) -> None:
     with pytest.raises(CodecError):
         decode_any(msgpack.packb(value))
 
@@ -195,4 +195,4 @@ def test_a_message_that_cannot_be_written_is_a_codec_error(message: Message) -> 
     with pytest.raises(CodecError):
         encode_json(message)
     with pytest.raises(CodecError):
-        decode_parcel(parcel_of([pack_message(message)]))
+        decode_bundle(bundle_of([pack_message(message)]))
