@@ -30,6 +30,8 @@ __all__ = [
     "hide_secrets",
     "nearest",
     "read_duration",
+    "shown_size",
+    "size",
 ]
 
 
@@ -74,6 +76,19 @@ def duration(*, zero: bool = False) -> Kind:
     return Kind(read=partial(read_duration, zero=zero), placeholder="DURATION")
 
 
+def size(min_bytes: int) -> Kind:
+    """Bytes as an int: a whole number, or text such as `512KiB`, `64MiB`, `1GiB`."""
+    return Kind(read=partial(_read_size, min_bytes), placeholder="SIZE")
+
+
+def shown_size(number: int) -> str:
+    """A number of bytes in the largest unit that divides it."""
+    for unit, scale in sorted(_SIZE_UNITS.items(), key=lambda item: -item[1]):
+        if unit and number and number % scale == 0:
+            return f"{number // scale}{unit}"
+    return str(number)
+
+
 def read_duration(value: object, *, zero: bool = False) -> float:
     """Read what `duration` accepts.
 
@@ -101,6 +116,8 @@ _YEAR = 365 * 86_400.0
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _STEP = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _DURATION = re.compile(rf"(?:{_STEP.pattern})+")
+_SIZE_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(r"(\d{1,18})\s*(KiB|MiB|GiB)?", re.ASCII)
 _WORDS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -138,6 +155,14 @@ def _read_count(least: int, value: object) -> int:
     if isinstance(number, int) and not isinstance(number, bool) and number >= least:
         return number
     raise ValueError(f"a whole number, {least} or more")
+
+
+def _read_size(min_bytes: int, value: object) -> int:
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    number = int(found[1]) * _SIZE_UNITS[found[2] or ""] if found else value
+    if isinstance(number, int) and not isinstance(number, bool) and number >= min_bytes:
+        return number
+    raise ValueError(f"a size, {shown_size(min_bytes)} or more, such as 65536, 512KiB or 64MiB")
 
 
 def _seconds(value: object) -> float:

@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from micro.errors import ConfigError
-from micro.settings.kinds import nearest
+from micro.settings.kinds import nearest, shown_size
 from micro.settings.model import OPTIONS, PARTS, Option, Part, Settings
 from micro.settings.sources import (
     Found,
@@ -150,4 +150,6 @@ def settings_help() -> str:
 def _shown_default(option: Option) -> str:
     if isinstance(option.default, float):
         return f"{option.default:g}s"
-    return "" if option.default in ("", (), {}) else str(option.default)
+    if option.kind.placeholder == "SIZE" and isinstance(option.default, int):
+        return shown_size(option.default)
+    return "" if option.default in ("", (), {}, False) else str(option.default)

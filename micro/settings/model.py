@@ -12,12 +12,14 @@ from micro.settings.kinds import (
     ADDRESSES,
     PAIRS,
     SERVICE_NAME,
+    SWITCH,
     TEXT,
     Kind,
     choice,
     count,
     duration,
     hide_secrets,
+    size,
 )
 from micro.settings.sources import Found
 
@@ -94,12 +96,30 @@ class Settings:
     connect_timeout: float = _setting(5.0, duration(), "for the first connection to stand")
     max_concurrency: int = _setting(1024, count(1), "calls that a server runs at once")
     max_queue: int = _setting(1024, count(0), "calls that may wait for their turn")
+    max_streams: int = _setting(1024, count(1), "streams that a server runs at once")
+    max_body: int = _setting(64 << 20, size(1024), "of one body, decompressed")
+    memory_budget: int = _setting(
+        256 << 20, size(1 << 20), "of all partial, queued and decompressed bodies of the process"
+    )
+    threads: int = _setting(32, count(1), "plain def handlers that run at once")
+    server_timeout: float = _setting(60.0, duration(), "for a handler whose caller set no limit")
+    subscriber_max_concurrency: int = _setting(
+        256, count(1), "events that each subscriber handles at once"
+    )
+    subscriber_max_queue: int = _setting(
+        65_536, count(0), "events that may wait, for each subscriber"
+    )
+    subscriber_timeout: float = _setting(
+        60.0, duration(zero=True), "for the handling of one event; 0 for no limit"
+    )
+    start_timeout: float = _setting(60.0, duration(), "for a start, hooks included")
     health_address: str = _setting("", TEXT, "host:port for /livez and /readyz; none if not given")
     stall_threshold: float = _setting(
         0.25, duration(zero=True), "of a blocked event loop, to log where it stands; 0 for never"
     )
     log_level: str = _setting("info", _LOG_LEVELS, "least important log lines to write")
     log_format: str = _setting("text", choice("text", "json"), "how log lines look")
+    access_log: bool = _setting(False, SWITCH, "write a log line for each call that is served")
     config: str = _setting("", TEXT, "TOML file to read settings from")
     plugins: Mapping[str, Mapping[str, object]] = field(default_factory=_no_plugins, hash=False)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from micro.settings.kinds import shown_size
 from micro.settings.load import OPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,8 @@ def settings_table() -> str:
     for option in OPTIONS:
         default = option.default
         shown = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+        if option.kind.placeholder == "SIZE":
+            shown = f"`{shown_size(default)}`"
         rows.append(f"| `{option.name}` | {shown if default else 'none'} | {option.help} |")
     return "\n".join(rows)
 
