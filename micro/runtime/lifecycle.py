@@ -186,12 +186,18 @@ class Life:
         return ServerOptions(
             max_concurrency=settings.max_concurrency,
             max_queue=settings.max_queue,
+            threads=settings.threads,
+            timeout=settings.server_timeout,
             middleware=(*tracing_layers(), *self._service.middleware.server),
         )
 
     def _subscriber_options(self) -> SubscriberOptions:
+        settings = self._settings
         return SubscriberOptions(
-            middleware=(*tracing_layers(), *self._service.middleware.subscriber)
+            max_concurrency=settings.subscriber_max_concurrency,
+            max_queue=settings.subscriber_max_queue,
+            threads=settings.threads,
+            middleware=(*tracing_layers(), *self._service.middleware.subscriber),
         )
 
     def _record(

@@ -1,0 +1,58 @@
+"""Settings reach the parts that they are for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from micro import DeadlineExceeded, Service
+
+
+async def test_server_timeout_ends_a_handler_whose_caller_set_no_limit() -> None:
+    service = Service("points", settings={"server_timeout": "50ms"})
+
+    @service.handler
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async with service.running() as client:
+        with pytest.raises(DeadlineExceeded):
+            await client.call("points", "Points.Hang", timeout=None)
+
+
+async def test_subscriber_max_concurrency_of_one_handles_events_in_turn() -> None:
+    service = Service("points", settings={"subscriber_max_concurrency": 1})
+    seen: asyncio.Queue[str] = asyncio.Queue()
+
+    @service.subscriber("orders")
+    async def on_order(number: int) -> None:
+        await seen.put(f"begin {number}")
+        await asyncio.sleep(0)
+        await seen.put(f"end {number}")
+
+    async with service.running() as client:
+        await client.publish("orders", 1)
+        await client.publish("orders", 2)
+
+        order = [await seen.get() for _ in range(4)]
+    assert order == ["begin 1", "end 1", "begin 2", "end 2"]
+
+
+async def test_threads_bounds_plain_handlers_that_run_at_once() -> None:
+    service = Service("points", settings={"threads": 2})
+    three_at_once = threading.Barrier(3)
+
+    @service.handler
+    def meet() -> bool:
+        try:
+            three_at_once.wait(0.1)
+        except threading.BrokenBarrierError:
+            return False
+        return True
+
+    async with service.running() as client, asyncio.TaskGroup() as group:
+        calls = [group.create_task(client.call("points", "Points.Meet", None, bool)) for _ in "abc"]
+
+    assert [call.result() for call in calls] == [False] * 3
