@@ -101,6 +101,14 @@ class Backend(ABC):
             ConnectionLost: there is no connection, or no answer in good time.
         """
 
+    def counters(self) -> Mapping[str, int]:
+        """What it has counted since it was opened, by dotted name; each value only grows.
+
+        A name begins with the plugin's own, as in `nats.malformed`. The service shows them among
+        its metrics.
+        """
+        return {}
+
 
 OpenBackend = Callable[[BackendOptions], AbstractAsyncContextManager[Backend]]
 """What an entry point in the group `micro.plugins` names."""

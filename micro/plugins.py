@@ -7,7 +7,8 @@ Nothing of a plugin is imported before it is named.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -131,9 +132,19 @@ class Backends:
         Raises:
             ConnectionLost: one has no connection, or gave no answer in good time.
         """
-        ready = [given for given in self._given.values() if isinstance(given, Backend)]
-        for backend in {id(one): one for one in [*ready, *self._open.values()]}.values():
+        for backend in self._in_use():
             await backend.check()
+
+    def counters(self) -> dict[str, float]:
+        """What the backends in use have counted, by name."""
+        total = Counter[str]()
+        for backend in self._in_use():
+            total.update(backend.counters())
+        return dict(total)
+
+    def _in_use(self) -> Iterable[Backend]:
+        ready = [given for given in self._given.values() if isinstance(given, Backend)]
+        return {id(one): one for one in [*ready, *self._open.values()]}.values()
 
     async def _backend(self, part: Part) -> Backend:
         given = self._given.get(part)

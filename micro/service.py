@@ -32,6 +32,7 @@ from micro.plugins import Backends
 from micro.registry.contract import Registry
 from micro.runtime.lifecycle import Life, Middleware, announce, client_options
 from micro.settings.load import OPTIONS, Part, Settings, load_settings
+from micro.telemetry.metrics import Metrics
 from micro.transport.contract import Transport
 
 __all__ = ["ConnectionHook", "Hook", "Service", "open_client"]
@@ -118,6 +119,7 @@ class Service:
         self.connection_hooks: list[ConnectionHook] = []
         self._subscribers: list[tuple[Any, str, str | None, Mapping[str, Any]]] = []
         self._client: Client | None = None
+        self._metrics = Metrics()
 
     @overload
     def handler(self, target: F, /) -> F: ...
@@ -211,6 +213,11 @@ class Service:
         if self._client is None:
             raise UsageError(f"service {self.name!r} is not running, so it has no client yet")
         return self._client
+
+    @property
+    def metrics(self) -> Metrics:
+        """What the service has counted, by name; see "Metrics" in the operations guide."""
+        return self._metrics
 
     def attach(self, client: Client | None) -> None:
         """Give the service its client while it runs."""

@@ -58,6 +58,7 @@ class Caller:
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._routes = directory.routes
+        self._counters = directory.counters
 
     async def call(
         self,
@@ -72,6 +73,7 @@ class Caller:
         Raises:
             MicroError: the last attempt's, or that there is no node to try.
         """
+        self._counters.calls += 1
         if headers:
             headers = application_headers(headers)
         route = self._routes.get(plan.service)
@@ -159,6 +161,7 @@ class Caller:
         if not (leaving or isinstance(error, TransportError)) and not route.budget.spend():
             raise error
         attempts.failed[peer] = error
+        self._counters.retries += 1
         pause = backoff(attempts.count, error)
         if deadline is not None and deadline.remaining() <= pause:
             raise error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import time
 
+from micro.telemetry.metrics import ClientCounters
+
 __all__ = ["Breaker"]
 
 _TRIP = 5
@@ -20,15 +22,27 @@ class Breaker:
     with jitter, one probe goes through: its success closes the breaker, its failure opens it again.
     For a node that is known to be gone it is 2 s at most.
 
+    Args:
+        counters: Where ejections are counted; its own when not given.
+
     Attributes:
         closed: Whether calls go through freely.
         failures: Failures in a row; the caller sets it to 0 through `success`.
         gone: Whether nobody was there: a call would fail for sure, so none is to be the probe.
     """
 
-    __slots__ = ("_cool_down", "_open_until", "_probing", "closed", "failures", "gone")
+    __slots__ = (
+        "_cool_down",
+        "_counters",
+        "_open_until",
+        "_probing",
+        "closed",
+        "failures",
+        "gone",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, counters: ClientCounters | None = None) -> None:
+        self._counters = counters or ClientCounters()
         self.closed = True
         self.failures = 0
         self.gone = False
@@ -74,6 +88,8 @@ class Breaker:
         now = time.monotonic()
         if now < self._open_until and not self._probing:
             return  # the same failure, told by another of the calls that were under way
+        if self.closed:
+            self._counters.ejections += 1
         self.closed = False
         self._probing = False
         self._open_until = now + self._cool_down * random.uniform(0.8, 1.2)

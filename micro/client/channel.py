@@ -21,6 +21,7 @@ from micro.errors import (
     error_to_wire,
 )
 from micro.message import Message
+from micro.telemetry.metrics import ClientCounters
 from micro.transport.contract import Receiver, Socket
 from micro.wire.chunks import SMALL, Pieces, is_piece
 from micro.wire.compression import ACCEPT_ENCODING, CONTENT_ENCODING, Compression, expand
@@ -65,13 +66,14 @@ class Connection(Receiver):
         metadata: The node's, which tells the dialect it understands.
         on_closed: Called once when the socket is gone.
         compression: How requests are compressed; `None` for not at all.
+        counters: Where late replies are counted; its own when not given.
 
     Attributes:
         socket: Its socket; whoever dials sets it before the first call.
         native: Whether the node understands the native dialect.
         error: Why the socket is gone, once it is.
         heard: Whether anything came since somebody last set it to false.
-        late: Replies that nobody waited for any more.
+        counters: What was counted so far.
     """
 
     __slots__ = (
@@ -83,9 +85,9 @@ class Connection(Receiver):
         "_pieces",
         "_streams",
         "_timers",
+        "counters",
         "error",
         "heard",
-        "late",
         "native",
         "socket",
     )
@@ -97,11 +99,12 @@ class Connection(Receiver):
         metadata: Mapping[str, str],
         on_closed: Callable[[Connection], None],
         compression: Compression | None = None,
+        counters: ClientCounters | None = None,
     ) -> None:
         self.native = is_native(metadata)
         self.error: TransportError | None = None
         self.heard = True
-        self.late = 0
+        self.counters = counters or ClientCounters()
         self.socket: Socket
         self._timers = timers
         self._on_closed = on_closed
@@ -337,7 +340,7 @@ class Connection(Receiver):
                 id = message.headers.get(ID, "")
                 if id not in self._pending and id not in self._streams:
                     # Taken for a call that has ended, it would wait for its other pieces for ever.
-                    self.late += 1
+                    self.counters.late_replies += 1
                     return None
                 whole = self._in_pieces().take(message, self.say)
             elif SIGNAL in message.headers:
@@ -359,7 +362,7 @@ class Connection(Receiver):
         elif not self.native and ID not in headers:
             self._foreign(message)
         else:
-            self.late += 1
+            self.counters.late_replies += 1
 
     def _foreign(self, message: Message) -> None:
         headers = canonical(message.headers)
@@ -368,7 +371,7 @@ class Connection(Receiver):
         if ID in headers:
             self.received([Message(headers, message.body)])
         else:
-            self.late += 1
+            self.counters.late_replies += 1
 
 
 def expire_reply(reply: _Reply) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
 from typing import Any, Final, Self, TypeVar, overload
@@ -23,6 +23,7 @@ from micro.events.publisher import Publisher
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.registry.contract import Registry
 from micro.scope import open_scope
+from micro.telemetry.metrics import Metrics
 from micro.transport.contract import Transport
 from micro.wire.compression import Compression
 
@@ -50,6 +51,7 @@ class ClientOptions:
         publish_middleware: Layers round every event that is published.
         compression: How requests are compressed, and answers asked for; `None` for not at all.
         name: The name of the service that owns the client; empty for none.
+        metrics: Where the client counts; its own when not given.
     """
 
     timeout: float = 5.0
@@ -60,6 +62,7 @@ class ClientOptions:
     publish_middleware: Sequence[Layer] = ()
     compression: Compression | None = None
     name: str = ""
+    metrics: Metrics = field(default_factory=Metrics, compare=False)
 
 
 class Client:
@@ -87,12 +90,20 @@ class Client:
         self._codecs = codecs
         self._plans = Plans(codecs, self.options.content_type)
         self._directory = Directory(
-            transport, registry, self.options.strategy, self.options.compression
+            transport,
+            registry,
+            self.options.strategy,
+            self.options.compression,
+            counters=self.options.metrics.client,
         )
         self._caller = Caller(self._directory)
         self._usual = Wanted(self.options.retries)
         self._publisher = Publisher(
-            broker, codecs, self.options.content_type, self.options.publish_middleware
+            broker,
+            codecs,
+            self.options.content_type,
+            self.options.publish_middleware,
+            counters=self.options.metrics.publisher,
         )
         self._scope_of = open_scope()
 

@@ -18,6 +18,7 @@ from micro.message import Message
 from micro.registry.contract import Registry
 from micro.registry.record import Node
 from micro.scope import Scope
+from micro.telemetry.metrics import ClientCounters
 from micro.transport.contract import Transport
 from micro.wire.compression import Compression
 
@@ -41,9 +42,11 @@ class Directory:
         registry: Is watched.
         strategy: Picks nodes.
         compression: How requests are compressed; `None` for not at all.
+        counters: Where it counts; its own when not given.
 
     Attributes:
         routes: By service name; one that is not `ready` has no answer yet.
+        counters: What was counted so far.
     """
 
     def __init__(
@@ -52,12 +55,15 @@ class Directory:
         registry: Registry,
         strategy: Strategy[Any],
         compression: Compression | None = None,
+        *,
+        counters: ClientCounters | None = None,
     ) -> None:
         self.routes: dict[str, Route] = {}
         self._transport = transport
         self._registry = registry
         self._compression = compression
         self._strategy = strategy
+        self.counters = counters or ClientCounters()
         self._followers: dict[str, asyncio.Task[Any]] = {}
         self._connections: set[Connection] = set()
         self._scope: Scope | None = None
@@ -123,7 +129,7 @@ class Directory:
             self._followers[unknown[0]].cancel()
 
     def _new_peer(self, node: Node, version: str) -> Peer:
-        return Peer(node, version, self._dial)
+        return Peer(node, version, self._dial, self.counters)
 
     async def _dial(self, node: Node, on_closed: Callable[[Connection], None]) -> Connection:
         if self._scope is None:
@@ -138,6 +144,7 @@ class Directory:
             metadata=node.metadata,
             on_closed=closed,
             compression=self._compression_for(node),
+            counters=self.counters,
         )
         connection.socket = await self._transport.dial(
             node.address, connection, metadata=node.metadata

@@ -11,6 +11,7 @@ from micro.client.retry import RetryBudget
 from micro.client.selector import Where
 from micro.errors import MicroError, NoResponders, NotFound, Unavailable
 from micro.registry.record import Node, ServiceRecord
+from micro.telemetry.metrics import ClientCounters
 from micro.wire.headers import is_native
 
 __all__ = ["Peer", "Route"]
@@ -25,11 +26,13 @@ class Peer:
 
     __slots__ = ("_dial", "_dialling", "breaker", "connection", "native", "node", "version")
 
-    def __init__(self, node: Node, version: str, dial: Dial) -> None:
+    def __init__(
+        self, node: Node, version: str, dial: Dial, counters: ClientCounters | None = None
+    ) -> None:
         self.node = node
         self.version = version
         self.native = is_native(node.metadata)
-        self.breaker = Breaker()
+        self.breaker = Breaker(counters)
         self.connection: Connection | None = None
         self._dial = dial
         self._dialling: asyncio.Lock | None = None

@@ -48,6 +48,10 @@ class Watchdog:
         self._over.set()
         self._thread.join(self._threshold * 2 + 1.0)
 
+    def counters(self) -> dict[str, float]:
+        """The stalls so far, by their name as a metric."""
+        return {"micro.watchdog.stalls": self.stalls}
+
     def _watch(self) -> None:
         asked = 0.0
         reported = True

@@ -9,8 +9,10 @@ from typing import Any
 
 from micro.broker.contract import Broker
 from micro.codec import Codecs
+from micro.errors import MicroError
 from micro.message import Message
 from micro.middleware import Layer, Request, Response, fold
+from micro.telemetry.metrics import PublisherCounters
 from micro.wire.headers import application_headers, event_headers
 
 __all__ = ["Publisher"]
@@ -24,11 +26,19 @@ class Publisher:
         codecs: Writes the events.
         content_type: How to write them where the caller does not say.
         layers: Middleware round each publication, the first outermost.
+        counters: Where it counts; its own when not given.
     """
 
     def __init__(
-        self, broker: Broker, codecs: Codecs, content_type: str, layers: Sequence[Layer]
+        self,
+        broker: Broker,
+        codecs: Codecs,
+        content_type: str,
+        layers: Sequence[Layer],
+        *,
+        counters: PublisherCounters | None = None,
     ) -> None:
+        self._counters = counters or PublisherCounters()
         self._broker = broker
         self._codecs = codecs
         self._content_type = content_type
@@ -58,7 +68,12 @@ class Publisher:
         outgoing = event_headers(topic, next(self._ids), content_type)
         if headers:
             outgoing = {**application_headers(headers), **outgoing}
-        await self._broker.publish(topic, Message(outgoing, body))
+        try:
+            await self._broker.publish(topic, Message(outgoing, body))
+        except MicroError:
+            self._counters.failed += 1
+            raise
+        self._counters.published += 1
 
 
 def _event_ids() -> Any:

@@ -21,9 +21,10 @@ from micro.message import Message
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.names import topic_matches
 from micro.scope import open_scope
+from micro.telemetry.metrics import Metrics, SubscriberCounters
 from micro.wire.headers import CONTENT_TYPE, ID, canonical
 
-__all__ = ["SubscriberCounters", "SubscriberOptions", "Subscribers"]
+__all__ = ["SubscriberOptions", "Subscribers"]
 
 _log = logging.getLogger("micro.subscriber")
 _JSON = "application/json"
@@ -48,21 +49,6 @@ class SubscriberOptions:
     middleware: Sequence[Layer] = ()
 
 
-@dataclass(slots=True)
-class SubscriberCounters:
-    """What one subscriber has counted since it started; each only grows.
-
-    Attributes:
-        handled: Events whose handler ran, whatever came of it.
-        failed: Events whose handler raised, or that did not fit its type.
-        dropped: Events for which there was no room.
-    """
-
-    handled: int = 0
-    failed: int = 0
-    dropped: int = 0
-
-
 class Subscribers:
     """All subscribers of one service. Use it inside `async with`.
 
@@ -71,9 +57,7 @@ class Subscribers:
         broker: Where events come from.
         codecs: Reads them.
         options: Bounds and layers.
-
-    Attributes:
-        counters: What happened so far, by the subscriber's name.
+        metrics: Where each subscriber counts; its own when not given.
     """
 
     def __init__(
@@ -82,8 +66,10 @@ class Subscribers:
         broker: Broker,
         codecs: Codecs,
         options: SubscriberOptions | None = None,
+        *,
+        metrics: Metrics | None = None,
     ) -> None:
-        self.counters: dict[str, SubscriberCounters] = {}
+        self._metrics = metrics or Metrics()
         self._service = service
         self._broker = broker
         self._codecs = codecs
@@ -110,7 +96,7 @@ class Subscribers:
             Forbidden: the server does not allow it.
         """
         for spec in specs:
-            counters = self.counters.setdefault(spec.name, SubscriberCounters())
+            counters = self._metrics.subscriber(spec.name)
             self._subscribers.append(_Subscriber(self, spec, counters))
         for each in self._subscribers:
             subscription = await self._broker.subscribe(

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from micro.backend import ConnectionEvent, log_event
@@ -30,6 +30,7 @@ from micro.plugins import Backends
 from micro.registry.record import Node, ServiceRecord
 from micro.server.server import Server, ServerOptions
 from micro.settings.load import Settings
+from micro.telemetry.metrics import MetricKind
 from micro.telemetry.tracing import tracing_layers
 from micro.transport.contract import Listener
 from micro.wire.compression import Compression, encodings
@@ -127,15 +128,25 @@ class Life:
         transport = await self._backends.transport()
         broker = await self._backends.broker()
         registry = await self._backends.registry()
-        options = client_options(settings, self._name, service.middleware, service.strategy)
+        options = replace(
+            client_options(settings, self._name, service.middleware, service.strategy),
+            metrics=service.metrics,
+        )
         self._client = await enter(Client(transport, broker, registry, service.codecs, options))
         service.attach(self._client)
         self._stack.callback(service.attach, None)
-        self._server = await enter(Server(self._name, service.codecs, self._server_options()))
+        metrics = service.metrics
+        self._stack.enter_context(metrics.observe(self._backends.counters, MetricKind.COUNTER))
+        self._server = await enter(
+            Server(self._name, service.codecs, self._server_options(), counters=metrics.server)
+        )
+        self._stack.enter_context(metrics.observe(self._server.gauges))
         endpoints = service.endpoints(self._name)
         self._server.mount(endpoints)
         self._subscribers = await enter(
-            Subscribers(self._name, broker, service.codecs, self._subscriber_options())
+            Subscribers(
+                self._name, broker, service.codecs, self._subscriber_options(), metrics=metrics
+            )
         )
         await _run_hooks(service.start_hooks)
         self._stack.push_async_callback(_run_stop_hooks, service.stop_hooks)

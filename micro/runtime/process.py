@@ -20,6 +20,7 @@ from micro.runtime.health import serve_health
 from micro.runtime.lifecycle import Life, announce
 from micro.settings.load import PARTS, Settings
 from micro.telemetry.logs import setup_logging
+from micro.telemetry.metrics import MetricKind
 
 if TYPE_CHECKING:
     from micro.service import Service
@@ -93,7 +94,7 @@ async def run_services(services: Sequence[Service], settings: Settings) -> int:
     """
     names = "+".join(service.name or settings.server_name for service in services)
     lives: list[Life] = []
-    with _signals() as stop, watch_loop(settings.stall_threshold):
+    with _signals() as stop, watch_loop(settings.stall_threshold) as watchdog:
         async with (
             Backends(
                 name=names, settings=settings, on_event=partial(announce, services)
@@ -101,6 +102,9 @@ async def run_services(services: Sequence[Service], settings: Settings) -> int:
             AsyncExitStack() as stack,
         ):
             for service in services:
+                if watchdog is not None:
+                    counted = service.metrics.observe(watchdog.counters, MetricKind.COUNTER)
+                    stack.enter_context(counted)
                 chosen = service.over(settings)
                 parts = backends
                 if service.parts:

@@ -78,7 +78,7 @@ class Session(Receiver):
                 self._take(message)
             except Exception:
                 # One frame that nobody foresaw must not harm the others on this socket.
-                self._server.counters.garbage += 1
+                self._server.counters.malformed += 1
                 _log.exception("a frame from %s was dropped", self.socket.remote)
 
     def closed(self, error: TransportError) -> None:
@@ -199,7 +199,7 @@ class Session(Receiver):
         elif STREAM in headers:
             self._server.counters.late += 1
         else:
-            self._server.counters.garbage += 1
+            self._server.counters.malformed += 1
 
     def _take_piece(self, headers: dict[str, str], body: bytes) -> Message | None:
         try:

@@ -1,4 +1,4 @@
-"""A server's bounds, and what it has counted."""
+"""A server's bounds and layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from micro.middleware import Layer
 
-__all__ = ["ServerCounters", "ServerOptions"]
+__all__ = ["ServerOptions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,28 +28,3 @@ class ServerOptions:
     threads: int = 32
     timeout: float = 60.0
     middleware: Sequence[Layer] = ()
-
-
-@dataclass(slots=True)
-class ServerCounters:
-    """What a server has counted since it started; each only grows.
-
-    Attributes:
-        handled: Calls that were run, whatever came of them.
-        failed: Calls that ended in an error.
-        refused: Requests that were turned away: no room, no such endpoint, or stopping.
-        expired: Requests that were dropped because their deadline had passed.
-        garbage: Frames that made no sense.
-        late: Frames for calls that had ended.
-        duplicates: Requests with the id of a call that was still running.
-        unsent: Replies that could not be sent.
-    """
-
-    handled: int = 0
-    failed: int = 0
-    refused: int = 0
-    expired: int = 0
-    garbage: int = 0
-    late: int = 0
-    duplicates: int = 0
-    unsent: int = 0

@@ -34,8 +34,9 @@ from micro.middleware import Request, Response, fold
 from micro.scope import open_scope
 from micro.server.call import Call, Mounted, weight_of, write_response
 from micro.server.channel import Session
-from micro.server.options import ServerCounters, ServerOptions
+from micro.server.options import ServerOptions
 from micro.server.stream import open_flows, run_stream
+from micro.telemetry.metrics import ServerCounters
 from micro.transport.contract import Receiver, Socket
 from micro.wire.compression import LEAST
 from micro.wire.headers import (
@@ -48,7 +49,7 @@ from micro.wire.headers import (
     reply_headers,
 )
 
-__all__ = ["Server", "ServerCounters", "ServerOptions"]
+__all__ = ["Server", "ServerOptions"]
 
 _log = logging.getLogger("micro.server")
 _LAST_WORD = 0.1
@@ -63,15 +64,22 @@ class Server:
         name: The service's name, the `id` of its errors.
         codecs: Reads requests and writes responses.
         options: Bounds and layers.
+        counters: Where it counts; its own when not given.
 
     Attributes:
         counters: What happened so far.
     """
 
-    def __init__(self, name: str, codecs: Codecs, options: ServerOptions | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        codecs: Codecs,
+        options: ServerOptions | None = None,
+        counters: ServerCounters | None = None,
+    ) -> None:
         self.name = name
         self.options = options or ServerOptions()
-        self.counters = ServerCounters()
+        self.counters = counters or ServerCounters()
         self._codecs = codecs
         self._mounted: dict[str, Mounted] = {}
         self._sessions: set[Session] = set()
@@ -104,8 +112,7 @@ class Server:
         for endpoint in endpoints:
             if endpoint.name in self._mounted:
                 raise HandlerError(f"two endpoints are named {endpoint.name!r}")
-            most = endpoint.max_concurrency
-            queue = self.options.max_queue
+            most, queue = endpoint.max_concurrency, self.options.max_queue
             limiter = Limiter[Call](most, queue, self._enter, weight_of) if most else None
             mounted = Mounted(endpoint, None, limiter)
             if self.options.middleware:
@@ -157,10 +164,10 @@ class Server:
             for task in deaf:
                 self._fail(running[task], Unavailable("the service stopped first", id=self.name))
 
-    @property
-    def in_flight(self) -> int:
-        """How many calls run now."""
-        return self._limiter.inside
+    def gauges(self) -> dict[str, float]:
+        """How many calls run and wait now, by their names as metrics."""
+        gate, prefix = self._limiter, "micro.server"
+        return {f"{prefix}.in_flight": gate.inside, f"{prefix}.waiting": gate.waiting}
 
     def start(self, session: Session, headers: dict[str, str], body: bytes) -> None:
         """Take a request: run it, let it wait for room, or refuse it at once."""

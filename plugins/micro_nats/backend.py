@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from micro.backend import Backend, BackendOptions
@@ -39,6 +39,10 @@ class NatsBackend(Backend):
     async def check(self) -> None:
         """Make a round trip to the server; see `Backend.check`."""
         await self.connection.check()
+
+    def counters(self) -> Mapping[str, int]:
+        """What was passed over so far; see `Backend.counters`."""
+        return self.transport.counters.as_metrics()
 
 
 @asynccontextmanager

@@ -33,6 +33,17 @@ class Counters:
         self.untaken = 0
         self._told = -1.0
 
+    def as_metrics(self) -> dict[str, int]:
+        """Every value, by its name as a metric."""
+        return {
+            "nats.malformed": self.garbage,
+            "nats.orphaned_replies": self.orphans,
+            "nats.without_reply": self.replyless,
+            "nats.sockets_refused": self.refused,
+            "nats.sockets_expired": self.expired,
+            "nats.bundles_refused": self.untaken,
+        }
+
     def garbage_from(self, subject: str, error: Exception) -> None:
         """Count a payload that cannot be read."""
         self.garbage += 1

@@ -104,7 +104,7 @@ async def test_replies_that_nobody_asked_for_are_counted_and_dropped(pair: Pair)
     peer.send(Message({ID: "2"}, b"x"))
 
     await last
-    assert pair.connection.late == 4
+    assert pair.connection.counters.late_replies == 4
 
 
 async def test_a_call_that_is_not_answered_ends_at_its_deadline(pair: Pair) -> None:
@@ -135,7 +135,7 @@ async def test_pieces_of_an_answer_that_nobody_waits_for_are_not_kept(pair: Pair
     peer.send(Message({ID: "1", ERROR: "in place of the rest"}, b""))
     await call
 
-    assert pair.connection.late == 1
+    assert pair.connection.counters.late_replies == 1
     pieces = pair.connection._pieces
     assert pieces is not None
     assert (pieces._coming, pieces._promised) == ({}, 0)
@@ -396,7 +396,7 @@ async def test_items_after_the_end_are_late(pair: Pair) -> None:
     await pair.reply(**{ID: "2"})
     await call
 
-    assert pair.connection.late == 1
+    assert pair.connection.counters.late_replies == 1
 
 
 async def test_a_go_micro_peer_gets_both_spellings_of_the_id_and_no_signals() -> None:

@@ -17,6 +17,7 @@ from micro.errors import ConnectionLost, HandlerError, InvalidName
 from micro.events.subscribers import SubscriberOptions, Subscribers, _overlap
 from micro.handlers.endpoint import subscriber_from_function
 from micro.message import Message
+from micro.telemetry.metrics import Metrics
 from micro.testing import Signal
 from tests.engine import ANN, Award, Gauge, running
 
@@ -327,7 +328,10 @@ async def count(network: MemoryBackend, events: int, **options: int) -> tuple[in
 
     spec = subscriber_from_function(on_order, "orders.created")
     codecs = Codecs(default_codecs())
-    subscribers = Subscribers("points", network.broker, codecs, SubscriberOptions(**options))
+    metrics = Metrics()
+    subscribers = Subscribers(
+        "points", network.broker, codecs, SubscriberOptions(**options), metrics=metrics
+    )
     async with subscribers:
         await subscribers.subscribe([spec])
         for number in range(events):
@@ -335,7 +339,7 @@ async def count(network: MemoryBackend, events: int, **options: int) -> tuple[in
             headers = {"Micro-ID": "1", "Content-Type": "application/json"}
             await network.broker.publish("orders.created", Message(headers, body))
         assert await subscribers.drain(5) == []
-    counters = subscribers.counters["OnOrder"]
+    counters = metrics.subscriber("OnOrder")
     return counters.handled, counters.failed, counters.dropped
 
 

@@ -117,8 +117,13 @@ async def test_forged_answers_with_wrong_ids_are_ignored_and_counted(server, ver
         await stranger.publish(f"{inbox}.r.zzz", encode_result("create", record(forged("x"))))
         await stranger.flush()
         await transport._connection.check()
-        await until(lambda: connection.late + transport.counters.orphans > 4 * len(WRONG))
-        early, late, orphans = waiting.done(), connection.late, transport.counters.orphans
+        counters = connection.counters
+        await until(lambda: counters.late_replies + transport.counters.orphans > 4 * len(WRONG))
+        early, late, orphans = (
+            waiting.done(),
+            counters.late_replies,
+            transport.counters.orphans,
+        )
         slow.go.set()
         answer = await waiting
 

@@ -130,13 +130,14 @@ async def test_answers_may_come_twice_late_and_in_any_order(server, verdict, met
     wanted = {json.loads(each.body)["number"]: firsts[each.id] for each in asked[:200]}
     spare = len(answers) - len(calls) + len(missed)
     row.measured = (
-        f"{len(answers) + len(missed)} answers, {connection.late} of {spare} spare ones counted, "
+        f"{len(answers) + len(missed)} answers, "
+        f"{connection.counters.late_replies} of {spare} spare ones counted, "
         f"{len({each.id for each in asked})} ids for {len(asked)} calls"
     )
     assert got == [str([number, wanted[number]]) for number in range(200)]
     assert ends == {"DeadlineExceeded"}
     assert well == "well"
-    assert connection.late == spare
+    assert connection.counters.late_replies == spare
     assert len({each.id for each in asked}) == len(asked)
     assert after == before
 
@@ -168,9 +169,9 @@ async def test_answers_that_nobody_asked_for_are_counted(server, verdict) -> Non
         await until(lambda: counters.orphans == 5)
         after = await numbers(server)
 
-    row.measured = f"{connection.late} on its socket, {counters.orphans} elsewhere"
+    row.measured = f"{connection.counters.late_replies} on its socket, {counters.orphans} elsewhere"
     assert got == "own"
-    assert connection.late == 6
+    assert connection.counters.late_replies == 6
     assert after == before
 
 
