@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 
-from micro.client.channel import Connection
+from micro.client.channel import Channel
 from micro.client.directory import Directory
 from micro.client.plan import Plan
 from micro.client.retry import backoff, may_retry
 from micro.client.route import Peer, Route
 from micro.client.selector import Where
-from micro.client.stream_call import StreamCall
+from micro.client.stream import StreamCall
 from micro.deadline import Deadline, enforce
 from micro.errors import DeadlineExceeded, MicroError, NoResponders, TransportError, Unavailable
 from micro.message import Message
@@ -84,16 +84,16 @@ class Caller:
             peer: Peer | None = None
             try:
                 peer = route.pick(wanted.where, attempts.failed if attempts else None)
-                connection = peer.connection
-                if connection is None:
-                    connection = await _connect(peer, deadline)
+                channel = peer.channel
+                if channel is None:
+                    channel = await _connect(peer, deadline)
                 outgoing = (plan.native if peer.native else plan.foreign).copy()
                 if headers:
                     outgoing = {**headers, **outgoing}
                 limit = deadline
                 if deadline is not None and not peer.native:
                     limit = self._share(plan, route, wanted, attempts, deadline)
-                reply = await connection.call(outgoing, body, limit)
+                reply = await channel.call(outgoing, body, limit)
                 error = error_from(reply.headers) if ERROR in reply.headers else None
                 if peer.breaker.failures or not peer.breaker.closed:
                     peer.breaker.success()
@@ -169,11 +169,11 @@ class Caller:
 
     async def open_stream(
         self, plan: Plan, request: Request, where: Where | None
-    ) -> tuple[StreamCall, Connection]:
+    ) -> tuple[StreamCall, Channel]:
         """Open a stream at one node; there is no second attempt once it is open.
 
         Returns:
-            The stream, and its connection, whose socket the caller closes if it is not native.
+            The stream, and its channel, whose socket the caller closes if it is not native.
 
         Raises:
             MicroError: no node could be reached.
@@ -190,22 +190,22 @@ class Caller:
             peer.breaker.release()
 
 
-async def _open(peer: Peer, plan: Plan, request: Request) -> tuple[StreamCall, Connection]:
+async def _open(peer: Peer, plan: Plan, request: Request) -> tuple[StreamCall, Channel]:
     # A go-micro server mistakes a late end of one stream for the end of the socket, so there
     # a stream has one of its own.
-    connection = await (peer.connect() if peer.native else peer.dial())
+    channel = await (peer.connect() if peer.native else peer.dial())
     one = request.value is not None and not isinstance(request.value, AsyncIterable)
     body = plan.encode(request.value) if one else b""
     template = plan.native if peer.native else plan.foreign
     opening = body if peer.native else b"{}\n"
     headers = {**application_headers(request.headers), **template}
-    call = await connection.open_stream(headers, opening, request.deadline)
+    call = await channel.open_stream(headers, opening, request.deadline)
     if one and not peer.native:
         await call.send(body)
-    return call, connection
+    return call, channel
 
 
-async def _connect(peer: Peer, deadline: Deadline | None) -> Connection:
+async def _connect(peer: Peer, deadline: Deadline | None) -> Channel:
     try:
         async with enforce(deadline, f"connecting to {peer.node.id}"):
             return await peer.connect()

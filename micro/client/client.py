@@ -272,9 +272,9 @@ class Client:
         ):
 
             async def last(request: Request) -> Response:
-                call, connection = await self._caller.open_stream(plan, request, where)
-                if not connection.native:
-                    opened.callback(connection.socket.close)
+                call, channel = await self._caller.open_stream(plan, request, where)
+                if not channel.native:
+                    opened.callback(channel.socket.close)
                 opened.callback(call.close)
                 encode = self._codecs.encoder_for(plan.content_type, Any)
                 stream = ClientStream[Any](call, encode, plan.decode)
@@ -295,7 +295,7 @@ class Client:
         """Publish an event.
 
         Returns when it is on its way. Delivery is at most once: a subscriber that is away, and
-        with a NATS broker an event in flight when the connection breaks, misses it; `flush` tells
+        with a NATS broker an event in flight when the channel breaks, misses it; `flush` tells
         that the server has taken all that was published before.
 
         Args:
@@ -306,7 +306,7 @@ class Client:
 
         Raises:
             InvalidName: the topic cannot be used.
-            ConnectionLost: there was no connection within the broker's bound.
+            ConnectionLost: there was no channel within the broker's bound.
         """
         await self._publisher.publish(topic, event, headers, content_type)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from micro.client.channel import Connection, expire_reply
+from micro.client.channel import Channel, expire_reply
 from micro.client.route import Peer, Route
 from micro.client.selector import Strategy
 from micro.concurrency.timers import Timers
@@ -65,7 +65,7 @@ class Directory:
         self._strategy = strategy
         self.counters = counters or ClientCounters()
         self._followers: dict[str, asyncio.Task[Any]] = {}
-        self._connections: set[Connection] = set()
+        self._channels: set[Channel] = set()
         self._scope: Scope | None = None
         self._timers: Timers[asyncio.Future[Message]]
 
@@ -76,13 +76,13 @@ class Directory:
         scope.start(self._keep_alive(), name="micro.client.keep_alive")
 
     def close(self) -> None:
-        """Close every connection; calls under way end, and new ones are refused."""
+        """Close every channel; calls under way end, and new ones are refused."""
         self._scope = None
         for route in self.routes.values():
             route.fail(_closed())
         self.routes.clear()
-        for connection in tuple(self._connections):
-            connection.socket.close()
+        for channel in tuple(self._channels):
+            channel.socket.close()
         self._timers.close()
 
     async def find(self, service: str, deadline: Deadline | None) -> Route:
@@ -131,26 +131,25 @@ class Directory:
     def _new_peer(self, node: Node, version: str) -> Peer:
         return Peer(node, version, self._dial, self.counters)
 
-    async def _dial(self, node: Node, on_closed: Callable[[Connection], None]) -> Connection:
+    async def _dial(self, node: Node, on_closed: Callable[[Channel], None]) -> Channel:
         if self._scope is None:
             raise _closed()
 
-        def closed(connection: Connection) -> None:
-            self._connections.discard(connection)
-            on_closed(connection)
+        def closed(channel: Channel) -> None:
+            self._channels.discard(channel)
+            on_closed(channel)
 
-        connection = Connection(
+        channel = Channel(
             timers=self._timers,
             metadata=node.metadata,
             on_closed=closed,
             compression=self._compression_for(node),
             counters=self.counters,
         )
-        connection.socket = await self._transport.dial(
-            node.address, connection, metadata=node.metadata
-        )
-        self._connections.add(connection)
-        return connection
+        socket = await self._transport.dial(node.address, channel, metadata=node.metadata)
+        channel.attach(socket)
+        self._channels.add(channel)
+        return channel
 
     def _compression_for(self, node: Node) -> Compression | None:
         """The client's compression, if the node can read it; every native one reads gzip."""
@@ -169,12 +168,12 @@ class Directory:
         for beat in count(1):
             await asyncio.sleep(_BEAT)
             long = not beat % _LONG_BEAT
-            for connection in tuple(self._connections):
-                overdue = len(connection) > 0 and not connection.heard
+            for channel in tuple(self._channels):
+                overdue = len(channel) > 0 and not channel.heard
                 # A go-micro server writes a warning for each ping, so it gets only the needful.
-                if (overdue and connection.native) or (long and connection.streaming):
-                    connection.ping()
-                connection.heard = False
+                if (overdue and channel.native) or (long and channel.streaming):
+                    channel.ping()
+                channel.heard = False
             gone = [p for route in self.routes.values() for p in route.peers if p.breaker.gone]
             for peer in gone:
                 await peer.look()

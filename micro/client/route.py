@@ -1,4 +1,4 @@
-"""The way to one service: its nodes as the registry tells them, and a connection to each."""
+"""The way to one service: its nodes as the registry tells them, and a channel to each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from micro.client.breaker import Breaker
-from micro.client.channel import Connection
+from micro.client.channel import Channel
 from micro.client.retry import RetryBudget
 from micro.client.selector import Where
 from micro.errors import MicroError, NoResponders, NotFound, Unavailable
@@ -17,14 +17,14 @@ from micro.wire.headers import is_native
 __all__ = ["Peer", "Route"]
 
 
-Dial = Callable[[Node, Callable[[Connection], None]], Awaitable[Connection]]
-"""Opens a connection to a node, and calls back when it is gone."""
+Dial = Callable[[Node, Callable[[Channel], None]], Awaitable[Channel]]
+"""Opens a channel to a node, and calls back when it is gone."""
 
 
 class Peer:
     """One node of a service as this client knows it."""
 
-    __slots__ = ("_dial", "_dialling", "breaker", "connection", "native", "node", "version")
+    __slots__ = ("_dial", "_dialling", "breaker", "channel", "native", "node", "version")
 
     def __init__(
         self, node: Node, version: str, dial: Dial, counters: ClientCounters | None = None
@@ -33,17 +33,17 @@ class Peer:
         self.version = version
         self.native = is_native(node.metadata)
         self.breaker = Breaker(counters)
-        self.connection: Connection | None = None
+        self.channel: Channel | None = None
         self._dial = dial
         self._dialling: asyncio.Lock | None = None
 
     @property
     def in_flight(self) -> int:
-        """Calls and streams under way on the shared connection."""
-        return 0 if self.connection is None else len(self.connection)
+        """Calls and streams under way on the shared channel."""
+        return 0 if self.channel is None else len(self.channel)
 
-    async def connect(self) -> Connection:
-        """The shared connection to the node, dialled by the first who asks.
+    async def connect(self) -> Channel:
+        """The shared channel to the node, dialled by the first who asks.
 
         Raises:
             TransportError: it could not be dialled.
@@ -51,31 +51,31 @@ class Peer:
         if self._dialling is None:
             self._dialling = asyncio.Lock()
         async with self._dialling:
-            if self.connection is not None:
-                return self.connection
-            connection = await self.dial()
-            if connection.error is None:
-                self.connection = connection
-            return connection
+            if self.channel is not None:
+                return self.channel
+            channel = await self.dial()
+            if channel.error is None:
+                self.channel = channel
+            return channel
 
-    async def dial(self) -> Connection:
-        """A new connection for the caller alone, who closes its socket."""
+    async def dial(self) -> Channel:
+        """A new channel for the caller alone, who closes its socket."""
         return await self._dial(self.node, self._closed)
 
     def retire(self) -> None:
         """The node left the registry: calls under way may still be answered, new ones go elsewhere.
 
-        A connection that is in use is closed by the node, by its silence, or with the client.
+        A channel that is in use is closed by the node, by its silence, or with the client.
         """
-        if self.connection is not None and not len(self.connection):
-            self.connection.socket.close()
+        if self.channel is not None and not len(self.channel):
+            self.channel.socket.close()
 
     async def look(self) -> None:
         """See if a node that was gone is back; for the directory, once a beat, in place of a call.
 
         It is back when nobody says within a beat that a ping did not arrive.
         """
-        if self.connection is not None:
+        if self.channel is not None:
             self.breaker.success()
             return
         self.breaker.release()
@@ -87,12 +87,12 @@ class Peer:
             except MicroError:
                 self.breaker.release()
 
-    def _closed(self, connection: Connection) -> None:
-        if isinstance(connection.error, NoResponders):
-            # A stream learns of it long after it was opened, so this is told by the connection.
+    def _closed(self, channel: Channel) -> None:
+        if isinstance(channel.error, NoResponders):
+            # A stream learns of it long after it was opened, so this is told by the channel.
             self.breaker.eject()
-        if self.connection is connection:
-            self.connection = None
+        if self.channel is channel:
+            self.channel = None
 
 
 class Route:
@@ -137,7 +137,7 @@ class Route:
         return self._peers
 
     def update(self, records: tuple[ServiceRecord, ...]) -> None:
-        """Take a new set of records: peers that stay keep their connection and breaker."""
+        """Take a new set of records: peers that stay keep their channel and breaker."""
         known = {(peer.node.id, peer.node.address): peer for peer in self._peers}
         peers: list[Peer] = []
         for record in records:

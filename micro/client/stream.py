@@ -1,24 +1,36 @@
-"""A stream as its client sees it."""
+"""A stream from the client's side: what its user sees, and its frames on the channel."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncIterable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
-from micro.client.stream_call import StreamCall
 from micro.codec.contract import Decoder, Encoder
-from micro.errors import BadRequest, ConnectionLost, InternalError, MicroError
+from micro.errors import (
+    BadRequest,
+    Cancelled,
+    ConnectionLost,
+    InternalError,
+    MicroError,
+    ResourceExhausted,
+)
+from micro.message import Message
+from micro.wire.flow import WINDOW_ITEMS, ReceiveWindow, SendCredit
+from micro.wire.headers import CREDIT, EOS, ERROR, ID, SIGNAL, credit_from, error_from
 
-__all__ = ["ClientStream"]
+__all__ = ["ClientStream", "StreamCall", "StreamChannel"]
+
+# go-micro peers know no credit, so bursts must fit; the bytes are bounded separately.
+_GO_MICRO_WINDOW_ITEMS = 16_384
 
 T = TypeVar("T")
 
 
 class ClientStream(Generic[T]):
-    """Answers to iterate over, and room to send requests; open it with `Client.stream`.
+    """Answers to iterate over, and a way to send requests; open it with `Client.stream`.
 
     Answers come in the order they were sent. Iterating ends when the peer ended the stream in
-    good order, and raises its error otherwise; what came before the error can still be read.
+    good order, and raises its error otherwise; what came before the error can still be received.
     """
 
     def __init__(self, call: StreamCall, encode: Encoder | None, decode: Decoder) -> None:
@@ -30,7 +42,7 @@ class ClientStream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        body = await self._call.inflow.read()
+        body = await self._call.window.receive()
         if body is None:
             raise StopAsyncIteration
         return self._read(body)
@@ -42,13 +54,13 @@ class ClientStream(Generic[T]):
             ConnectionLost: the stream ended without it.
             MicroError: the stream failed.
         """
-        body = await self._call.inflow.read()
+        body = await self._call.window.receive()
         if body is None:
             raise ConnectionLost("the stream ended without an answer", id="micro.client")
         return self._read(body)
 
     async def send(self, request: Any) -> None:
-        """Send one request; waits while the peer has no room for it.
+        """Send one request; waits while the peer grants no credit.
 
         Raises:
             MicroError: the peer has ended the stream.
@@ -57,7 +69,7 @@ class ClientStream(Generic[T]):
         await self._call.send(self._encode(request))
 
     def finish(self) -> None:
-        """Say that no more requests come; answers still do. A second call does nothing.
+        """Tell the peer that no more requests come; answers still do. A second call does nothing.
 
         go-micro has no half-close: towards a go-micro server this does nothing, and its handler
         must know by itself when it has everything.
@@ -70,7 +82,7 @@ class ClientStream(Generic[T]):
             async for request in requests:
                 await self.send(request)
         except MicroError:
-            if not self._call.inflow.ended:
+            if not self._call.window.ended:
                 raise
         self.finish()
 
@@ -82,3 +94,98 @@ class ClientStream(Generic[T]):
                 f"an answer of the stream cannot be read: {error.detail}", id="micro.client"
             ) from error
         return answer
+
+
+class StreamChannel(Protocol):
+    """What a stream needs of the channel it is on."""
+
+    native: bool
+
+    async def send(self, message: Message) -> None:
+        """Send a frame of the stream."""
+
+    def send_signal(self, headers: dict[str, str]) -> None:
+        """Send a frame without a body."""
+
+    def forget_stream(self, call: StreamCall) -> None:
+        """Remove the stream from the channel."""
+
+
+class StreamCall:
+    """The frames of one stream, in both directions.
+
+    Attributes:
+        window: Answers that arrived, as bodies.
+        credit: How many requests may be sent.
+        id: The stream's id on the channel.
+    """
+
+    __slots__ = ("_channel", "_headers", "closed", "credit", "id", "window")
+
+    def __init__(self, channel: StreamChannel, id: str, headers: dict[str, str]) -> None:
+        native = channel.native
+        self._channel = channel
+        self._headers = headers
+        self.id = id
+        self.closed = False
+        limit = WINDOW_ITEMS if native else _GO_MICRO_WINDOW_ITEMS
+        self.window = ReceiveWindow(self._grant if native else None, limit=limit)
+        self.credit = SendCredit(0 if native else None)
+
+    async def send(self, body: bytes) -> None:
+        """Send one request; waits while the peer grants no credit.
+
+        Raises:
+            MicroError: the stream has ended.
+        """
+        await self.credit.acquire()
+        await self._channel.send(Message(self._headers, body))
+
+    def finish(self) -> None:
+        """Send the half-close. go-micro has none: its EOS would end the whole stream."""
+        if self._channel.native and not self.window.ended:
+            self._send_signal("end")
+
+    def close(self) -> None:
+        """Leave the stream; a peer whose handler still runs is told to cancel it.
+
+        What arrived before can still be received.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        if not self.window.ended:
+            if self._channel.native:
+                self._send_signal("cancel")
+            else:
+                self._channel.send_signal({**self._headers, ERROR: EOS})
+        self.end(Cancelled("the stream was closed", id="micro.client"))
+
+    def on_frame(self, message: Message) -> None:
+        """Take an item of the peer's, or the end of the stream."""
+        headers = message.headers
+        if headers.get(ERROR) is None:
+            if not self.window.put(message.body):
+                self.credit.fail(ResourceExhausted("the reader is too slow"))
+                if self._channel.native:
+                    self._send_signal("cancel")
+        else:
+            self.end(None if headers[ERROR] == EOS else error_from(headers))
+
+    def on_signal(self, headers: Mapping[str, str]) -> None:
+        """Take a signal of the peer's; an unknown one is ignored."""
+        if headers.get(SIGNAL) == "credit":
+            self.credit.grant(credit_from(headers))
+
+    def end(self, error: MicroError | None) -> None:
+        """End both directions: the peer ended the stream, or the channel was closed."""
+        self._channel.forget_stream(self)
+        self.window.end(error)
+        self.credit.fail(error or ConnectionLost("the peer ended the stream", id="micro.client"))
+
+    def _grant(self, items: int) -> None:
+        if not self.window.ended:
+            self._channel.send_signal({ID: self.id, SIGNAL: "credit", CREDIT: str(items)})
+
+    def _send_signal(self, signal: str) -> None:
+        self._channel.send_signal({ID: self.id, SIGNAL: signal})

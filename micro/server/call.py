@@ -12,7 +12,7 @@ from micro.deadline import Deadline
 from micro.errors import CodecError, MicroError
 from micro.handlers.endpoint import Endpoint
 from micro.middleware import Next
-from micro.wire.flow import Inflow, Outflow
+from micro.wire.flow import ReceiveWindow, SendCredit
 from micro.wire.headers import ID, STREAM
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class Call:
         self.dropped = False
         self.expired = False
         self.stopped = False
-        self.inflow: Inflow | None = None
-        self.outflow: Outflow | None = None
+        self.inflow: ReceiveWindow | None = None
+        self.outflow: SendCredit | None = None
         self.withdraw: Callable[[Call], None] | None = None
 
     def cancel(self) -> None:

@@ -17,21 +17,21 @@ from micro.errors import (
 )
 from micro.message import Message
 from micro.transport.contract import Receiver, Socket
-from micro.wire.chunks import SMALL, Pieces, is_piece
+from micro.wire.chunks import ALWAYS_FITS_BYTES, Chunker, is_chunk
 from micro.wire.compression import (
     ACCEPT_ENCODING,
     CONTENT_ENCODING,
     Compression,
+    decompress,
     encodings,
-    expand,
 )
 from micro.wire.headers import (
+    CHUNKED,
     CONTENT_TYPE,
     ENDPOINT,
     ERROR,
     ID,
     METHOD,
-    PIECES,
     SIGNAL,
     STREAM,
     TOPIC,
@@ -69,7 +69,7 @@ class Session(Receiver):
         self.calls: dict[str, Call] = {}
         self.error: TransportError | None = None
         self._closing = False
-        self._pieces: Pieces | None = None
+        self._pieces: Chunker | None = None
 
     def received(self, messages: Sequence[Message]) -> None:
         """Start a call for each request, and give other frames to the calls they belong to."""
@@ -97,8 +97,12 @@ class Session(Receiver):
         """
         native = METHOD not in call.headers
         if native and (encoding := call.headers.get(ACCEPT_ENCODING)) in encodings():
-            message = Message(*Compression(encoding or "").shrink(*message))
-        if len(message.body) <= SMALL or len(message.body) <= self.socket.largest or not native:
+            message = Message(*Compression(encoding or "").compress(*message))
+        if (
+            len(message.body) <= ALWAYS_FITS_BYTES
+            or len(message.body) <= self.socket.largest
+            or not native
+        ):
             await self._send_when_room(message)
             return
         if self.error is None:
@@ -175,14 +179,14 @@ class Session(Receiver):
             self.refuse(headers, error)
 
     def _route(self, replies: Session, headers: dict[str, str], body: bytes) -> None:
-        if (SIGNAL in headers or PIECES in headers) and is_piece(headers):
+        if (SIGNAL in headers or CHUNKED in headers) and is_chunk(headers):
             whole = self._take_piece(headers, body)
             if whole is None:
                 return
             headers, body = whole
         if CONTENT_ENCODING in headers:
             try:
-                body = expand(headers, body)
+                body = decompress(headers, body)
             except MicroError as error:
                 self.refuse(headers, error)
                 return
@@ -203,7 +207,7 @@ class Session(Receiver):
 
     def _take_piece(self, headers: dict[str, str], body: bytes) -> Message | None:
         try:
-            return self._in_pieces().take(Message(headers, body), self._say)
+            return self._in_pieces().receive(Message(headers, body))
         except PayloadTooLarge as error:
             self.refuse(headers, error)
             return None
@@ -214,14 +218,14 @@ class Session(Receiver):
         except MicroError:
             self._server.counters.unsent += 1
 
-    def _in_pieces(self) -> Pieces:
+    def _in_pieces(self) -> Chunker:
         if self._pieces is None:
-            self._pieces = Pieces(self.socket)
+            self._pieces = Chunker(self.socket, self._say)
         return self._pieces
 
     def _stop_pieces(self, id: str) -> None:
         if self._pieces is not None:
-            self._pieces.stop(id, Cancelled("the client is gone"))
+            self._pieces.abort(id, Cancelled("the client is gone"))
 
     def _end_of_unknown(self, headers: dict[str, str]) -> None:
         self._server.counters.late += 1
@@ -239,7 +243,7 @@ class Session(Receiver):
             # still reads sees the end; one that only writes is told through its cancellation.
             call.inflow.end()
             call.client_left()
-        elif not call.inflow.feed(body):
+        elif not call.inflow.put(body):
             call.outflow_fails(Cancelled("the handler reads too slowly"))
 
     def _signal(self, call: Call | None, headers: dict[str, str]) -> None:
@@ -255,7 +259,7 @@ class Session(Receiver):
         elif signal == "end" and call.inflow is not None:
             call.inflow.end()
         elif signal == "credit" and call.outflow is not None:
-            call.outflow.add(credit_from(headers))
+            call.outflow.grant(credit_from(headers))
 
 
 class LegacySession(Session):

@@ -38,7 +38,7 @@ from micro.server.options import ServerOptions
 from micro.server.stream import open_flows, run_stream
 from micro.telemetry.metrics import ServerCounters
 from micro.transport.contract import Receiver, Socket
-from micro.wire.compression import LEAST
+from micro.wire.compression import MIN_COMPRESS_BYTES
 from micro.wire.headers import (
     CONTENT_TYPE,
     ENDPOINT,
@@ -290,7 +290,7 @@ class Server:
         if own:
             reply = {**application_headers(own), **reply}
         body = write_response(encode, result)
-        if len(body) >= LEAST:
+        if len(body) >= MIN_COMPRESS_BYTES:
             await call.session.send_large(call, Message(reply, body))
         else:
             try:

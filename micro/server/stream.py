@@ -11,7 +11,7 @@ from micro.codec.contract import Decoder, Encoder
 from micro.message import Message
 from micro.middleware import Response
 from micro.server.call import Call, write_response
-from micro.wire.flow import WINDOW, Inflow, Outflow
+from micro.wire.flow import WINDOW_ITEMS, ReceiveWindow, SendCredit
 from micro.wire.headers import (
     CONTENT_TYPE,
     CREDIT,
@@ -37,18 +37,18 @@ def open_flows(call: Call) -> None:
     """Give a call that streams its two directions, before its first frame is handed on."""
     headers = call.headers
     if CREDIT not in headers:
-        call.inflow = Inflow(None, limit=_FOREIGN_WINDOW)
-        call.outflow = Outflow(None)
+        call.inflow = ReceiveWindow(None, limit=_FOREIGN_WINDOW)
+        call.outflow = SendCredit(None)
         return
-    call.outflow = Outflow(credit_from(headers))
+    call.outflow = SendCredit(credit_from(headers))
 
     def grant(items: int) -> None:
         frame = {ID: headers[ID], SIGNAL: "credit", CREDIT: str(items)}
         call.session.send(Message(frame, b""))
 
-    call.inflow = Inflow(grant)
+    call.inflow = ReceiveWindow(grant)
     if call.mounted.endpoint.kind.streams_requests:
-        grant(WINDOW)
+        grant(WINDOW_ITEMS)
 
 
 async def run_stream(call: Call, invoke: Invoke, decode: Decoder, encode: Encoder) -> None:
@@ -71,7 +71,7 @@ async def run_stream(call: Call, invoke: Invoke, decode: Decoder, encode: Encode
         await _send_all(call, response.value, headers, encode)
     else:
         assert call.outflow is not None
-        await call.outflow.take()
+        await call.outflow.acquire()
         await call.session.send_large(
             call, Message(headers, write_response(encode, response.value))
         )
@@ -86,7 +86,7 @@ async def _send_all(
     count = 0
     async with aclosing(responses) as items:  # type: ignore[type-var]  # layers may wrap generators
         async for item in items:
-            await outflow.take()
+            await outflow.acquire()
             await session.send_large(call, Message(headers, write_response(encode, item)))
             count += 1
             if not count % _BREATH:
@@ -99,7 +99,7 @@ async def _requests(call: Call, decode: Decoder) -> AsyncIterator[Any]:
     assert call.inflow is not None
     if call.body and CREDIT in call.headers:
         yield decode(call.body)
-    while (body := await call.inflow.read()) is not None:
+    while (body := await call.inflow.receive()) is not None:
         yield decode(body)
 
 
@@ -112,4 +112,4 @@ async def _first(call: Call) -> bytes:
     if CREDIT in call.headers:
         return call.body
     assert call.inflow is not None
-    return await call.inflow.read() or b""
+    return await call.inflow.receive() or b""

@@ -1,8 +1,8 @@
-"""Messages that are too large for one frame travel in pieces, between native peers.
+"""Messages that are too large for one frame travel in chunks, between native peers.
 
-The first piece has the message's own headers and `Micro-Pieces`, the size of the whole body; the
-others have the id alone. The receiver says `more` for each piece, and no more than a few are under
-way at a time, so that a large message leaves room for the small ones on the same socket.
+The first chunk has the message's own headers and `Micro-Pieces`, the size of the whole body; the
+others have the id alone. The receiver signals `more` for each chunk, and only a few are in flight
+at a time, so that a large message leaves capacity for the small ones on the same socket.
 """
 
 from __future__ import annotations
@@ -13,139 +13,145 @@ from dataclasses import dataclass, field
 from micro.errors import MicroError, PayloadTooLarge
 from micro.message import Message
 from micro.transport.contract import Socket
-from micro.wire.flow import Outflow
-from micro.wire.headers import ID, PIECES, SIGNAL
+from micro.wire.flow import SendCredit
+from micro.wire.headers import CHUNKED, ID, SIGNAL
 
-__all__ = ["LARGEST", "SMALL", "Pieces", "is_piece"]
+__all__ = ["ALWAYS_FITS_BYTES", "MAX_BODY_BYTES", "Chunker", "is_chunk"]
 
-SMALL = 16_384
-"""Bytes that every transport takes in one message; only above it is the exact limit asked for."""
+ALWAYS_FITS_BYTES = 16_384
+"""A body of this size fits one message of every transport; `Socket.largest` matters above it."""
 
-LARGEST = 64 << 20
-"""Bytes of the largest body that is put together, and sent, in pieces."""
+MAX_BODY_BYTES = 64 << 20
+"""The largest body that is sent, or put together, in chunks."""
 
-_SMALLEST = 1024
-_UNDER_WAY = 4
-_MOST_WAITING = 256 << 20
+_MIN_CHUNK_BYTES = 1024
+_CHUNKS_IN_FLIGHT = 4
+_MAX_RESERVED_BYTES = 256 << 20
 
 
 @dataclass(slots=True)
-class _Half:
-    """A message that is still coming in."""
+class _Incoming:
+    """A message of which some chunks have arrived."""
 
     headers: dict[str, str]
     total: int
-    charge: int
+    reserved: int
     body: bytearray = field(default_factory=bytearray)
 
 
-class Pieces:
-    """What one socket has in pieces, either way.
+class Chunker:
+    """Messages in chunks on one socket, in both directions.
 
     Args:
         socket: The socket.
+        send_signal: Sends a frame without a body to the peer; never raises.
     """
 
-    __slots__ = ("_coming", "_going", "_promised", "_socket")
+    __slots__ = ("_incoming", "_outgoing", "_reserved", "_send_signal", "_socket")
 
-    def __init__(self, socket: Socket) -> None:
+    def __init__(self, socket: Socket, send_signal: Callable[[dict[str, str]], None]) -> None:
         self._socket = socket
-        self._coming: dict[str, _Half] = {}
-        self._going: dict[str, Outflow] = {}
-        self._promised = 0
+        self._send_signal = send_signal
+        self._incoming: dict[str, _Incoming] = {}
+        self._outgoing: dict[str, SendCredit] = {}
+        self._reserved = 0
 
-    async def send(self, message: Message, *, limit: int = LARGEST) -> int:
-        """Send a message in pieces, waiting for the receiver's word between them.
+    async def send(self, message: Message, *, limit: int = MAX_BODY_BYTES) -> int:
+        """Send a message in chunks, at the pace that the receiver signals.
 
         Returns:
-            The number of the bundle that the last piece left in.
+            The number of the bundle that has the last chunk.
 
         Raises:
             PayloadTooLarge: the body is over the limit.
-            MicroError: what `stop` was told, or the socket's error.
+            MicroError: the error given to `abort`, or the socket's.
         """
         headers, body = message
         if len(body) > limit:
             raise PayloadTooLarge(f"{len(body)} bytes are over the limit of {limit}")
         id = headers[ID]
-        size = max(_SMALLEST, self._socket.largest)
-        outflow = self._going.get(id)
-        if outflow is None:
-            outflow = self._going[id] = Outflow(_UNDER_WAY)
+        size = max(_MIN_CHUNK_BYTES, self._socket.largest)
+        credit = self._outgoing.get(id)
+        if credit is None:
+            credit = self._outgoing[id] = SendCredit(_CHUNKS_IN_FLIGHT)
         view = memoryview(body)
-        await outflow.take()
-        first = {**headers, PIECES: str(len(body))}
+        await credit.acquire()
+        first = {**headers, CHUNKED: str(len(body))}
         bundle = self._socket.send(Message(first, bytes(view[:size])))
         for start in range(size, len(body), size):
-            await outflow.take()
+            await credit.acquire()
             rest = {ID: id, SIGNAL: "piece"}
             bundle = self._socket.send(Message(rest, bytes(view[start : start + size])))
         return bundle
 
-    def stop(self, id: str, error: MicroError) -> None:
-        """Whoever sends pieces under this id need not go on."""
-        if (outflow := self._going.get(id)) is not None:
-            outflow.fail(error)
+    def abort(self, id: str, error: MicroError) -> None:
+        """Make the `send` with this id, if any, raise `error`."""
+        if (credit := self._outgoing.get(id)) is not None:
+            credit.fail(error)
 
     def close(self, id: str) -> None:
-        """The call with this id is over: drop what is half sent or half received."""
-        self._going.pop(id, None)
-        self.forget(id)
+        """Drop what is partly sent or partly received under this id: its call has ended."""
+        self._outgoing.pop(id, None)
+        self.drop(id)
 
-    def take(self, message: Message, say: Callable[[dict[str, str]], None]) -> Message | None:
-        """Take a frame that is part of a message in pieces.
-
-        Args:
-            message: The frame.
-            say: Sends a frame to the peer.
+    def receive(self, message: Message) -> Message | None:
+        """Take a frame for which `is_chunk` holds.
 
         Returns:
-            The whole message when this was its last piece.
+            The whole message when this was its last chunk.
 
         Raises:
-            PayloadTooLarge: the peer announced more than the limit.
+            PayloadTooLarge: the peer announced, or sent, more than the limit.
         """
         headers, body = message
         id = headers.get(ID, "")
         signal = headers.get(SIGNAL)
         if signal == "more":
-            if (outflow := self._going.get(id)) is not None:
-                outflow.add(1)
+            if (credit := self._outgoing.get(id)) is not None:
+                credit.grant(1)
             return None
         if signal != "piece":
             self._begin(id, headers)
-        half = self._coming.get(id)
-        if half is None:
+        incoming = self._incoming.get(id)
+        if incoming is None:
             return None
-        half.body += body
-        say({ID: id, SIGNAL: "more"})
-        if len(half.body) < half.total:
+        incoming.body += body
+        self._send_signal({ID: id, SIGNAL: "more"})
+        if len(incoming.body) < incoming.total:
             return None
-        self.forget(id)
-        if len(half.body) > half.total:
-            raise PayloadTooLarge("more bytes came than were announced", refused=True)
-        return Message(half.headers, bytes(half.body))
+        self.drop(id)
+        if len(incoming.body) > incoming.total:
+            raise PayloadTooLarge("more bytes arrived than were announced", refused=True)
+        return Message(incoming.headers, bytes(incoming.body))
 
-    def forget(self, id: str) -> None:
-        """Drop what has come so far under this id."""
-        if (half := self._coming.pop(id, None)) is not None:
-            self._promised -= half.charge
+    def drop(self, id: str) -> None:
+        """Drop the chunks that arrived under this id."""
+        if (incoming := self._incoming.pop(id, None)) is not None:
+            self._reserved -= incoming.reserved
 
     def _begin(self, id: str, headers: dict[str, str]) -> None:
-        text = headers[PIECES]
-        total = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else LARGEST + 1
-        plain = {name: value for name, value in headers.items() if name != PIECES}
-        # What announces little is charged more, or millions of them could wait for their rest.
-        charge = max(SMALL, total + sum(map(len, plain)) + sum(map(len, plain.values())))
-        if total > LARGEST or self._promised + charge > _MOST_WAITING:
+        text = headers[CHUNKED]
+        total = _size_from(text)
+        plain = {name: value for name, value in headers.items() if name != CHUNKED}
+        # A small announcement reserves a minimum, or millions of them could wait for their rest.
+        reserved = max(
+            ALWAYS_FITS_BYTES, total + sum(map(len, plain)) + sum(map(len, plain.values()))
+        )
+        if total > MAX_BODY_BYTES or self._reserved + reserved > _MAX_RESERVED_BYTES:
             raise PayloadTooLarge(
-                f"{text[:12]} bytes are over the limit of {LARGEST}", refused=True
+                f"{text[:12]} bytes are over the limit of {MAX_BODY_BYTES}", refused=True
             )
-        self.forget(id)
-        self._promised += charge
-        self._coming[id] = _Half(plain, total, charge)
+        self.drop(id)
+        self._reserved += reserved
+        self._incoming[id] = _Incoming(plain, total, reserved)
 
 
-def is_piece(headers: Mapping[str, str]) -> bool:
-    """Whether a frame is part of a message in pieces, or a word about one."""
-    return PIECES in headers or headers.get(SIGNAL) in ("piece", "more")
+def is_chunk(headers: Mapping[str, str]) -> bool:
+    """Whether a frame is a chunk of a message, or the receiver's signal for one."""
+    return CHUNKED in headers or headers.get(SIGNAL) in ("piece", "more")
+
+
+def _size_from(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 12:
+        return int(text)
+    return MAX_BODY_BYTES + 1

@@ -14,17 +14,24 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from micro.errors import BadRequest, ConfigError, PayloadTooLarge
-from micro.wire.chunks import LARGEST
+from micro.wire.chunks import MAX_BODY_BYTES
 
-__all__ = ["ACCEPT_ENCODING", "CONTENT_ENCODING", "LEAST", "Compression", "encodings", "expand"]
+__all__ = [
+    "ACCEPT_ENCODING",
+    "CONTENT_ENCODING",
+    "MIN_COMPRESS_BYTES",
+    "Compression",
+    "decompress",
+    "encodings",
+]
 
 ACCEPT_ENCODING = "Accept-Encoding"
 CONTENT_ENCODING = "Content-Encoding"
 
-LEAST = 1024
+MIN_COMPRESS_BYTES = 1024
 """Bytes below which compressing costs more than it saves: the lowest threshold."""
 
-_GZIP_WINDOW = 31
+_GZIP_WINDOW_BITS = 31
 _LEVEL = 3
 
 
@@ -37,10 +44,10 @@ class Compression(NamedTuple):
     """
 
     name: str
-    threshold: int = LEAST
+    threshold: int = MIN_COMPRESS_BYTES
 
     @classmethod
-    def named(cls, name: str, threshold: int = LEAST) -> Compression | None:
+    def named(cls, name: str, threshold: int = MIN_COMPRESS_BYTES) -> Compression | None:
         """The compression of a setting; `None` for `off`.
 
         Raises:
@@ -51,9 +58,9 @@ class Compression(NamedTuple):
         if name not in encodings():
             hint = "; zstd needs `pip install 'micro-rpc[zstd]'`" if name == "zstd" else ""
             raise ConfigError(f"compression {name!r}: choose {' or '.join(encodings())}{hint}")
-        return cls(name, max(LEAST, threshold))
+        return cls(name, max(MIN_COMPRESS_BYTES, threshold))
 
-    def shrink(self, headers: dict[str, str], body: bytes) -> tuple[dict[str, str], bytes]:
+    def compress(self, headers: dict[str, str], body: bytes) -> tuple[dict[str, str], bytes]:
         """Compress a body unless it is small or grows by it; the headers given stay unchanged."""
         if len(body) < self.threshold:
             return headers, body
@@ -69,7 +76,7 @@ def encodings() -> tuple[str, ...]:
     return ("gzip", "zstd") if _zstd_module() is not None else ("gzip",)
 
 
-def expand(headers: Mapping[str, str], body: bytes) -> bytes:
+def decompress(headers: Mapping[str, str], body: bytes) -> bytes:
     """Undo the content encoding of a body.
 
     Raises:
@@ -80,34 +87,36 @@ def expand(headers: Mapping[str, str], body: bytes) -> bytes:
     if name not in encodings():
         raise BadRequest(f"content encoding {name[:40]!r} is not known here", code=415)
     try:
-        whole, done = _expand_zstd(body) if name == "zstd" else _expand_gzip(body)
+        whole, done = _decompress_zstd(body) if name == "zstd" else _decompress_gzip(body)
     except (zlib.error, EOFError, ValueError) as error:
         raise BadRequest(f"a body that is not {name}: {error}", refused=True) from None
-    if len(whole) > LARGEST:
-        raise PayloadTooLarge(f"a body that expands to more than {LARGEST} bytes", refused=True)
+    if len(whole) > MAX_BODY_BYTES:
+        raise PayloadTooLarge(
+            f"a body that expands to more than {MAX_BODY_BYTES} bytes", refused=True
+        )
     if not done:
         raise BadRequest(f"a body that is cut off in its {name}", refused=True)
     return whole
 
 
 def _gzip(body: bytes) -> bytes:
-    squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
-    return squeeze.compress(body) + squeeze.flush()
+    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_WINDOW_BITS)
+    return compressor.compress(body) + compressor.flush()
 
 
-def _expand_gzip(body: bytes) -> tuple[bytes, bool]:
-    stretch = zlib.decompressobj(_GZIP_WINDOW)
-    return stretch.decompress(body, LARGEST + 1), stretch.eof
+def _decompress_gzip(body: bytes) -> tuple[bytes, bool]:
+    decompressor = zlib.decompressobj(_GZIP_WINDOW_BITS)
+    return decompressor.decompress(body, MAX_BODY_BYTES + 1), decompressor.eof
 
 
-def _expand_zstd(body: bytes) -> tuple[bytes, bool]:
+def _decompress_zstd(body: bytes) -> tuple[bytes, bool]:
     module = _zstd()
-    stretch = module.ZstdDecompressor()
+    decompressor = module.ZstdDecompressor()
     try:
-        whole: bytes = stretch.decompress(body, LARGEST + 1)
+        whole: bytes = decompressor.decompress(body, MAX_BODY_BYTES + 1)
     except module.ZstdError as error:
         raise ValueError(str(error)) from None
-    return whole, bool(stretch.eof)
+    return whole, bool(decompressor.eof)
 
 
 @cache

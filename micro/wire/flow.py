@@ -1,8 +1,8 @@
-"""The two halves of a stream, each bounded: what flows in, and what may flow out.
+"""Flow control of streams: a window for what is received, credit for what is sent.
 
-Between native peers the receiving half grants credit: the sender counts it down and waits at
-zero, so a slow reader holds up its own stream and nothing else. A go-micro peer knows no credit;
-towards it a half that overflows ends the stream with a typed error.
+Between native peers the receiver grants credit: the sender counts it down and waits at zero, so
+a slow reader delays its own stream only. A go-micro peer knows no credit; a window that such a
+peer overflows ends its stream with a typed error.
 """
 
 from __future__ import annotations
@@ -13,47 +13,49 @@ from collections.abc import Callable
 
 from micro.errors import MicroError, ResourceExhausted
 
-__all__ = ["WINDOW", "Inflow", "Outflow"]
+__all__ = ["WINDOW_ITEMS", "ReceiveWindow", "SendCredit"]
 
-WINDOW = 256
-"""How many items a reader takes in before it has read any of them."""
+WINDOW_ITEMS = 256
+"""Items that a window holds before the reader has received any of them."""
 
 
-class Inflow:
-    """Bodies that came in and wait to be read, in order.
+class ReceiveWindow:
+    """Bodies that arrived on a stream and wait to be received, in order.
 
     Args:
-        grant: Called with a number of items when the reader has made room for so many more;
-            `None` when the peer knows no credit.
-        limit: The most items that wait; the one over it ends the stream.
+        grant: Called with the number of items that the peer may send in addition; `None` when
+            the peer knows no credit.
+        limit: Items that may wait; one more ends the stream.
     """
 
-    __slots__ = ("_bodies", "_ended", "_error", "_grant", "_limit", "_read", "_waiter")
+    __slots__ = ("_bodies", "_ended", "_error", "_grant", "_limit", "_received", "_waiter")
 
-    def __init__(self, grant: Callable[[int], None] | None, *, limit: int = WINDOW) -> None:
+    def __init__(self, grant: Callable[[int], None] | None, *, limit: int = WINDOW_ITEMS) -> None:
         self._bodies: deque[bytes] = deque()
         self._ended = False
         self._error: MicroError | None = None
         self._grant = grant
         self._limit = limit
-        self._read = 0
+        self._received = 0
         self._waiter: asyncio.Future[None] | None = None
 
-    def feed(self, body: bytes) -> bool:
-        """Take an item in; false when that overflowed and so ended the stream."""
+    def put(self, body: bytes) -> bool:
+        """Add an item; returns false when the window overflowed, which ends the stream."""
         if self._ended:
             return True
         if len(self._bodies) >= self._limit:
-            self.end(ResourceExhausted(f"{self._limit} items wait to be read", id="micro.stream"))
+            self.end(
+                ResourceExhausted(f"{self._limit} items wait to be received", id="micro.stream")
+            )
             return False
         self._bodies.append(body)
         self._wake()
         return True
 
     def end(self, error: MicroError | None = None) -> None:
-        """No more will come: in good order, or because of `error`; only the first end counts.
+        """Accept no more items: in good order, or because of `error`; only the first end counts.
 
-        What came before can still be read.
+        Items that arrived before can still be received.
         """
         if not self._ended:
             self._ended = True
@@ -62,14 +64,14 @@ class Inflow:
 
     @property
     def ended(self) -> bool:
-        """Whether no more will come, though some may wait."""
+        """Whether no more items arrive, though some may wait."""
         return self._ended
 
-    async def read(self) -> bytes | None:
-        """The next item, or `None` after the last one.
+    async def receive(self) -> bytes | None:
+        """Wait for the next item; returns `None` after the last one.
 
         Raises:
-            MicroError: the stream ended because of it, and everything before it was read.
+            MicroError: the stream ended because of it, and everything before it was received.
         """
         while not self._bodies:
             if self._ended:
@@ -78,10 +80,10 @@ class Inflow:
                 return None
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        self._read += 1
-        if self._grant is not None and self._read * 2 >= self._limit:
-            self._grant(self._read)
-            self._read = 0
+        self._received += 1
+        if self._grant is not None and self._received * 2 >= self._limit:
+            self._grant(self._received)
+            self._received = 0
         return self._bodies.popleft()
 
     def _wake(self) -> None:
@@ -89,8 +91,8 @@ class Inflow:
             self._waiter.set_result(None)
 
 
-class Outflow:
-    """How many items may be sent before the peer has made room.
+class SendCredit:
+    """How many items may be sent before the peer grants more.
 
     Args:
         credit: What the peer granted at the start; `None` when it knows no credit.
@@ -103,22 +105,22 @@ class Outflow:
         self._error: MicroError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    def add(self, items: int) -> None:
-        """The peer made room for so many more."""
+    def grant(self, items: int) -> None:
+        """Add credit that the peer granted."""
         if self._credit is not None:
             self._credit += items
             self._wake()
 
     def fail(self, error: MicroError) -> None:
-        """The peer will take no more; whoever waits or comes learns why."""
+        """Fail all current and future `acquire()` calls with `error`."""
         self._error = error
         self._wake()
 
-    async def take(self) -> None:
-        """Use one item's room, waiting for it.
+    async def acquire(self) -> None:
+        """Take credit for one item; waits while there is none.
 
         Raises:
-            MicroError: what `fail` was told.
+            MicroError: the error given to `fail`.
         """
         while self._credit == 0 and self._error is None:
             self._waiter = asyncio.get_running_loop().create_future()

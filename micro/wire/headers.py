@@ -17,6 +17,7 @@ from micro.errors import MicroError, error_from_wire, error_to_wire
 
 __all__ = [
     "ACCEPT",
+    "CHUNKED",
     "CONTENT_TYPE",
     "CREDIT",
     "ENDPOINT",
@@ -25,7 +26,6 @@ __all__ = [
     "ID",
     "METHOD",
     "NATIVE",
-    "PIECES",
     "PING_TOPIC",
     "REFUSED",
     "RETRY_AFTER",
@@ -65,7 +65,7 @@ SIGNAL = "Micro-Signal"
 """Native: `cancel`, `end` (no more items from this side), `credit`, `piece`, `more`, or `ping`."""
 CREDIT = "Micro-Credit"
 """Native: how many items more the sender of this header can take."""
-PIECES = "Micro-Pieces"
+CHUNKED = "Micro-Pieces"
 """Native: the bytes of a whole body of which this frame has the first piece."""
 REFUSED = "Micro-Refused"
 """Native, on an error: present when the request surely did not run."""
@@ -89,7 +89,15 @@ _KNOWN = {
     name.lower(): name
     for name in (SERVICE, METHOD, ENDPOINT, ID, STREAM, ERROR, TOPIC, TIMEOUT, CONTENT_TYPE, ACCEPT)
 }
-_NATIVE_ONLY = (SIGNAL, CREDIT, PIECES, REFUSED, RETRY_AFTER, "Accept-Encoding", "Content-Encoding")
+_NATIVE_ONLY = (
+    SIGNAL,
+    CREDIT,
+    CHUNKED,
+    REFUSED,
+    RETRY_AFTER,
+    "Accept-Encoding",
+    "Content-Encoding",
+)
 _RESERVED = {*_KNOWN, *(name.lower() for name in _NATIVE_ONLY)}
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from micro.client.channel import Connection, expire_reply
+from micro.client.channel import Channel, expire_reply
 from micro.concurrency.timers import Timers
 from micro.deadline import Deadline
 from micro.errors import (
@@ -22,13 +22,13 @@ from micro.message import Message
 from micro.testing import Arrivals, Recorder
 from micro.transport.contract import Socket
 from micro.transport.memory import MemoryTransport
-from micro.wire.flow import WINDOW
+from micro.wire.flow import WINDOW_ITEMS
 from micro.wire.headers import (
+    CHUNKED,
     CREDIT,
     EOS,
     ERROR,
     ID,
-    PIECES,
     SIGNAL,
     STREAM,
     TIMEOUT,
@@ -43,9 +43,9 @@ class Pair:
     def __init__(self, native: bool = True, **limits: int) -> None:
         self.network = MemoryTransport(**limits)
         self.timers = Timers[asyncio.Future[Message]](expire_reply)
-        self.ended: list[Connection] = []
+        self.ended: list[Channel] = []
         self.arrivals = Arrivals()
-        self.connection = Connection(
+        self.channel = Channel(
             timers=self.timers,
             metadata={"native": "1"} if native else {},
             on_closed=self.ended.append,
@@ -53,12 +53,12 @@ class Pair:
 
     async def __aenter__(self) -> Pair:
         self.listener = await self.network.listen(self.arrivals, address="peer")
-        self.connection.socket = await self.network.dial("peer", self.connection)
+        self.channel.attach(await self.network.dial("peer", self.channel))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self.timers.close()
-        self.connection.socket.close()
+        self.channel.socket.close()
         await self.listener.aclose()
 
     async def peer(self) -> Socket:
@@ -72,7 +72,7 @@ class Pair:
         (await self.peer()).send(Message(headers, body))
 
     def call(self, body: bytes = b"", deadline: Deadline | None = None) -> asyncio.Task[Message]:
-        work = self.connection.call({}, body, deadline)
+        work = self.channel.call({}, body, deadline)
         return asyncio.get_running_loop().create_task(work)
 
 
@@ -89,7 +89,7 @@ async def test_each_reply_goes_to_the_call_with_its_id(pair: Pair) -> None:
         peer.send(Message({ID: message.headers[ID]}, message.headers[ID].encode()))
 
     assert [(await call).body for call in calls] == [b"1", b"2", b"3"]
-    assert len(pair.connection) == 0
+    assert len(pair.channel) == 0
 
 
 async def test_replies_that_nobody_asked_for_are_counted_and_dropped(pair: Pair) -> None:
@@ -104,12 +104,12 @@ async def test_replies_that_nobody_asked_for_are_counted_and_dropped(pair: Pair)
     peer.send(Message({ID: "2"}, b"x"))
 
     await last
-    assert pair.connection.counters.late_replies == 4
+    assert pair.channel.counters.late_replies == 4
 
 
 async def test_a_call_that_is_not_answered_ends_at_its_deadline(pair: Pair) -> None:
     with pytest.raises(DeadlineExceeded, match="no answer in time"):
-        await pair.connection.call({}, b"", Deadline.after(0.01))
+        await pair.channel.call({}, b"", Deadline.after(0.01))
     messages = await pair.heard.wait_for(2)
 
     assert 0 < int(messages[0].headers[TIMEOUT]) <= 10_000_000
@@ -123,11 +123,11 @@ async def test_a_call_that_is_given_up_is_cancelled_at_the_peer(pair: Pair) -> N
     messages = await pair.heard.wait_for(2)
 
     assert messages[1].headers == {ID: "1", SIGNAL: "cancel"}
-    assert len(pair.connection) == 0
+    assert len(pair.channel) == 0
 
 
 async def test_pieces_of_an_answer_that_nobody_waits_for_are_not_kept(pair: Pair) -> None:
-    begun = {PIECES: "40000000"}
+    begun = {CHUNKED: "40000000"}
     call = pair.call()
     peer = await pair.peer()
     peer.send(Message({ID: "7", **begun}, b"x"))
@@ -135,19 +135,19 @@ async def test_pieces_of_an_answer_that_nobody_waits_for_are_not_kept(pair: Pair
     peer.send(Message({ID: "1", ERROR: "in place of the rest"}, b""))
     await call
 
-    assert pair.connection.counters.late_replies == 1
-    pieces = pair.connection._pieces
-    assert pieces is not None
-    assert (pieces._coming, pieces._promised) == ({}, 0)
+    assert pair.channel.counters.late_replies == 1
+    chunker = pair.channel._assembler._chunker
+    assert chunker is not None
+    assert (chunker._incoming, chunker._reserved) == ({}, 0)
 
 
 async def test_a_message_that_is_too_large_is_refused_and_forgotten() -> None:
     async with Pair(native=False, max_payload=1000) as pair:
         with pytest.raises(PayloadTooLarge) as caught:
-            await pair.connection.call({}, b"x" * 2000, None)
+            await pair.channel.call({}, b"x" * 2000, None)
 
         assert caught.value.refused
-        assert len(pair.connection) == 0
+        assert len(pair.channel) == 0
 
 
 async def test_a_full_socket_is_waited_for() -> None:
@@ -177,28 +177,28 @@ async def test_the_wait_for_room_ends_at_the_deadline(
 
         def close(self) -> None: ...
 
-    pair.connection.socket.close()
-    pair.connection.error = None
-    pair.connection.socket = Full()  # type: ignore[assignment]
+    pair.channel.socket.close()
+    pair.channel.error = None
+    pair.channel.attach(Full())  # type: ignore[arg-type]
     with pytest.raises(DeadlineExceeded) as caught:
-        await pair.connection.call({}, b"", Deadline.after(0.02))
+        await pair.channel.call({}, b"", Deadline.after(0.02))
 
-    assert len(pair.connection) == 0
+    assert len(pair.channel) == 0
     assert isinstance(caught.value, MicroError)
 
 
 async def test_it_knows_how_many_replies_it_waits_for(pair: Pair) -> None:
     calls = [pair.call() for _ in range(3)]
     await pair.peer()
-    assert pair.connection.awaited == 3
+    assert pair.channel.awaited == 3
 
     await pair.reply(**{ID: "2"})
     await calls[1]
-    assert pair.connection.awaited == 2
+    assert pair.channel.awaited == 2
     for call in (calls[0], calls[2]):
         call.cancel()
     await asyncio.wait(calls)
-    assert pair.connection.awaited == 0
+    assert pair.channel.awaited == 0
 
 
 async def test_where_nobody_listens_nothing_ran(pair: Pair) -> None:
@@ -206,7 +206,7 @@ async def test_where_nobody_listens_nothing_ran(pair: Pair) -> None:
     results = await asyncio.gather(pair.call(), pair.call(), return_exceptions=True)
 
     assert all(isinstance(result, NoResponders) and result.refused for result in results)
-    assert pair.ended == [pair.connection]
+    assert pair.ended == [pair.channel]
 
 
 async def test_what_arrived_before_the_listener_went_may_have_run(pair: Pair) -> None:
@@ -227,17 +227,17 @@ async def test_without_bundles_only_a_call_that_is_alone_surely_did_not_run(
 ) -> None:
     tasks = [pair.call() for _ in range(calls)]
     await pair.peer()
-    pair.connection.closed(NoResponders("gone"))
+    pair.channel.closed(NoResponders("gone"))
     results = await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [result.refused for result in results] == [refused] * calls
 
 
 async def test_beside_a_stream_no_call_is_alone(pair: Pair) -> None:
-    await pair.connection.open_stream({}, b"", None)
+    await pair.channel.open_stream({}, b"", None)
     call = pair.call()
     await pair.peer()
-    pair.connection.closed(NoResponders("gone"))
+    pair.channel.closed(NoResponders("gone"))
 
     with pytest.raises(ConnectionLost) as caught:
         await call
@@ -252,7 +252,7 @@ async def test_a_goodbye_tells_what_was_taken_from_what_was_not(pair: Pair) -> N
         await (await pair.peer()).drain()  # in a bundle of its own
     goodbye = SocketClosed("closed by the peer")
     goodbye.bundle = 2
-    pair.connection.closed(goodbye)
+    pair.channel.closed(goodbye)
     results = await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [type(result) for result in results] == [ConnectionLost, SocketClosed, SocketClosed]
@@ -261,35 +261,35 @@ async def test_a_goodbye_tells_what_was_taken_from_what_was_not(pair: Pair) -> N
 
 async def test_a_socket_that_ends_ends_its_calls_and_streams(pair: Pair) -> None:
     call = pair.call()
-    stream = await pair.connection.open_stream({}, b"", None)
+    stream = await pair.channel.open_stream({}, b"", None)
     await pair.peer()
     pair.network.close()
 
     with pytest.raises(ConnectionLost):
         await call
     with pytest.raises(ConnectionLost):
-        await stream.inflow.read()
+        await stream.window.receive()
     with pytest.raises(ConnectionLost):
         await stream.send(b"")
 
 
 async def test_a_call_on_a_socket_that_has_ended_was_never_sent(pair: Pair) -> None:
-    pair.connection.ping()
+    pair.channel.ping()
     await pair.peer()
     pair.network.close()
     with pytest.raises(ConnectionLost) as caught:
-        await pair.connection.call({}, b"", None)
+        await pair.channel.call({}, b"", None)
 
     assert caught.value.refused
 
 
 async def test_a_call_between_the_close_and_the_news_of_it_was_never_sent(pair: Pair) -> None:
-    pair.connection.socket.close()
+    pair.channel.socket.close()
     with pytest.raises(SocketClosed) as caught:
-        await pair.connection.call({}, b"", None)
+        await pair.channel.call({}, b"", None)
 
     assert caught.value.refused
-    assert len(pair.connection) == 0
+    assert len(pair.channel) == 0
 
 
 async def test_an_error_of_a_broken_reply_does_not_reach_other_calls(pair: Pair) -> None:
@@ -308,30 +308,30 @@ async def test_a_signal_is_never_taken_for_an_answer(pair: Pair, signal: str) ->
     call = pair.call()
     await pair.peer()
     await pair.heard.wait_for(1)
-    stream = await pair.connection.open_stream({}, b"", None)
+    stream = await pair.channel.open_stream({}, b"", None)
     for id in ("1", "2"):
         await pair.reply(b"no answer", **{ID: id, SIGNAL: signal})
     await pair.reply(b"item", **{ID: "2"})
     await pair.reply(b"answer", **{ID: "1"})
 
     assert (await call).body == b"answer"
-    assert await stream.inflow.read() == b"item"
+    assert await stream.window.receive() == b"item"
 
 
 async def test_a_stream_opens_with_credit_and_the_time_that_is_left(pair: Pair) -> None:
-    await pair.connection.open_stream({"zone": "a"}, b"first", Deadline.after(5))
+    await pair.channel.open_stream({"zone": "a"}, b"first", Deadline.after(5))
     await pair.peer()
     (opening,) = await pair.heard.wait_for(1)
 
     assert opening.body == b"first"
     assert opening.headers[STREAM] == opening.headers[ID] == "1"
-    assert opening.headers[CREDIT] == str(WINDOW)
+    assert opening.headers[CREDIT] == str(WINDOW_ITEMS)
     assert int(opening.headers[TIMEOUT]) > 4e9
     assert opening.headers["zone"] == "a"
 
 
 async def test_items_of_a_stream_say_its_id_and_nothing_more(pair: Pair) -> None:
-    stream = await pair.connection.open_stream({"zone": "a"}, b"", None)
+    stream = await pair.channel.open_stream({"zone": "a"}, b"", None)
     await pair.peer()
     await pair.reply(**{ID: "1", SIGNAL: "credit", CREDIT: "1"})
     await stream.send(b"item")
@@ -342,61 +342,61 @@ async def test_items_of_a_stream_say_its_id_and_nothing_more(pair: Pair) -> None
 
 @pytest.mark.parametrize("credit", ["²", "-5", "", "x"])
 async def test_credit_without_sense_grants_nothing(pair: Pair, credit: str) -> None:
-    stream = await pair.connection.open_stream({}, b"", None)
+    stream = await pair.channel.open_stream({}, b"", None)
     await pair.peer()
     await pair.reply(**{ID: "1", SIGNAL: "credit", CREDIT: credit})
     await pair.reply(b"answer", **{ID: "1"})
 
-    assert await stream.inflow.read() == b"answer"
-    assert stream.outflow._credit == 0
+    assert await stream.window.receive() == b"answer"
+    assert stream.credit._credit == 0
 
 
 async def test_a_peer_that_ignores_its_credit_is_cut_off(pair: Pair) -> None:
-    stream = await pair.connection.open_stream({}, b"", None)
+    stream = await pair.channel.open_stream({}, b"", None)
     await pair.peer()
-    for _ in range(WINDOW + 1):
+    for _ in range(WINDOW_ITEMS + 1):
         await pair.reply(b"x", **{ID: "1"})
     messages = await pair.heard.wait_for(2)
 
     assert messages[1].headers == {ID: "1", SIGNAL: "cancel"}
-    assert stream.inflow.ended
+    assert stream.window.ended
 
 
 async def test_leaving_a_stream_is_told_once(pair: Pair) -> None:
-    stream = await pair.connection.open_stream({}, b"", None)
+    stream = await pair.channel.open_stream({}, b"", None)
     await pair.peer()
     stream.close()
     stream.close()
-    pair.connection.ping()
+    pair.channel.ping()
     messages = await pair.heard.wait_for(3)
 
     assert [message.headers.get(SIGNAL) for message in messages] == [None, "cancel", "ping"]
-    assert not pair.connection.streaming
+    assert not pair.channel.streaming
 
 
 async def test_a_stream_that_has_ended_is_not_left_again(pair: Pair) -> None:
-    stream = await pair.connection.open_stream({}, b"", None)
+    stream = await pair.channel.open_stream({}, b"", None)
     await pair.peer()
     await pair.reply(**error_headers({ID: "1"}, EOS))
-    assert await stream.inflow.read() is None
+    assert await stream.window.receive() is None
     stream.close()
-    pair.connection.ping()
+    pair.channel.ping()
     messages = await pair.heard.wait_for(2)
 
     assert [message.headers.get(SIGNAL) for message in messages] == [None, "ping"]
 
 
 async def test_items_after_the_end_are_late(pair: Pair) -> None:
-    stream = await pair.connection.open_stream({}, b"", None)
+    stream = await pair.channel.open_stream({}, b"", None)
     await pair.peer()
     await pair.reply(**error_headers({ID: "1"}, EOS))
     await pair.reply(b"late", **{ID: "1"})
-    assert await stream.inflow.read() is None
+    assert await stream.window.receive() is None
     call = pair.call()
     await pair.reply(**{ID: "2"})
     await call
 
-    assert pair.connection.counters.late_replies == 1
+    assert pair.channel.counters.late_replies == 1
 
 
 async def test_a_go_micro_peer_gets_both_spellings_of_the_id_and_no_signals() -> None:
@@ -410,7 +410,7 @@ async def test_a_go_micro_peer_gets_both_spellings_of_the_id_and_no_signals() ->
         await pair.heard.wait_for(2)
         given_up.cancel()
         await asyncio.sleep(0)
-        pair.connection.ping()
+        pair.channel.ping()
         messages = await pair.heard.wait_for(3)
 
         assert request.headers[ID] == request.headers["Micro-ID"] == "1"
@@ -420,7 +420,7 @@ async def test_a_go_micro_peer_gets_both_spellings_of_the_id_and_no_signals() ->
 
 async def test_a_go_micro_peers_stream_ends_with_its_word_for_it() -> None:
     async with Pair(native=False) as pair:
-        stream = await pair.connection.open_stream({}, b"{}", None)
+        stream = await pair.channel.open_stream({}, b"{}", None)
         await stream.send(b"request")
         stream.finish()
         stream.close()

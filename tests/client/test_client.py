@@ -205,7 +205,7 @@ async def test_ten_thousand_calls_share_one_connection() -> None:
         numbers = await asyncio.gather(
             *(client.call("points", "Points.Double", n, int) for n in range(1000))
         )
-        assert len(client._directory._connections) == 1
+        assert len(client._directory._channels) == 1
 
     assert numbers == [2 * n for n in range(1000)]
 

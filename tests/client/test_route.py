@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from micro.client.channel import Connection, expire_reply
+from micro.client.channel import Channel, expire_reply
 from micro.client.route import Peer, Route
 from micro.client.selector import Where
 from micro.concurrency.timers import Timers
@@ -23,14 +23,14 @@ class Dialler:
     """Opens real connections over memory, and counts them."""
 
     def __init__(self) -> None:
-        self.opened: list[Connection] = []
+        self.opened: list[Channel] = []
         self.transport = MemoryTransport()
         self.timers = Timers[asyncio.Future[Message]](expire_reply)
         self.ends_at_once = False
 
-    async def __call__(self, node: Node, on_closed: Callable[[Connection], None]) -> Connection:
-        connection = Connection(timers=self.timers, metadata=node.metadata, on_closed=on_closed)
-        connection.socket = await self.transport.dial(node.address, connection)
+    async def __call__(self, node: Node, on_closed: Callable[[Channel], None]) -> Channel:
+        connection = Channel(timers=self.timers, metadata=node.metadata, on_closed=on_closed)
+        connection.attach(await self.transport.dial(node.address, connection))
         self.opened.append(connection)
         await asyncio.sleep(0)
         if self.ends_at_once:
@@ -205,7 +205,7 @@ async def test_a_connection_that_ended_is_dialled_anew(route: Route, dialler: Di
     peer = route.pick()
     (await peer.connect()).closed(SocketClosed("gone"))
 
-    assert peer.connection is None
+    assert peer.channel is None
     assert await peer.connect() is dialler.opened[1]
 
 
@@ -217,7 +217,7 @@ async def test_a_connection_that_ended_while_it_was_dialled_is_not_kept(
     dialler.ends_at_once = True
     await peer.connect()
 
-    assert peer.connection is None
+    assert peer.channel is None
 
 
 async def test_an_idle_connection_ends_when_its_node_leaves(route: Route) -> None:

@@ -104,7 +104,7 @@ async def test_forged_answers_with_wrong_ids_are_ignored_and_counted(server, ver
         slow.called.clear()
         slow.go.clear()
         transport = client._directory._transport
-        inbox, (connection,) = transport._connection.inbox, client._directory._connections
+        inbox, (connection,) = transport._connection.inbox, client._directory._channels
         waiting = scope.start(award(client))
         await slow.called.wait()
         socket = connection.socket.local

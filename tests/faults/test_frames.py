@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from micro import Client, MicroError, Service
-from micro.client.channel import Connection, expire_reply
+from micro.client.channel import Channel, expire_reply
 from micro.concurrency.timers import Timers
 from micro.deadline import Deadline
 from micro.message import Message
@@ -100,15 +100,15 @@ async def ask(network: MemoryTransport, case: tuple[bool, list[Message]]) -> Non
     timers = Timers(expire_reply)
     metadata = {"native": "1"} if native else {}
     async with await network.listen(arrivals) as listener:
-        peer = Connection(timers=timers, metadata=metadata, on_closed=lambda _: None)
-        peer.socket = await network.dial(listener.address, peer)
+        peer = Channel(timers=timers, metadata=metadata, on_closed=lambda _: None)
+        peer.attach(await network.dial(listener.address, peer))
         with suppress(MicroError):
             reply = await peer.call({"Micro-Endpoint": "A.B"}, b"", Deadline.after(20))
             assert isinstance(error_from(reply.headers), MicroError | None)
         with suppress(MicroError):
             stream = await peer.open_stream({"Micro-Endpoint": "A.B"}, b"", None)
             async with asyncio.timeout(20):
-                while await stream.inflow.read() is not None:
+                while await stream.window.receive() is not None:
                     continue
         assert not len(peer)
         peer.socket.close()

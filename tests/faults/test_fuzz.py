@@ -18,8 +18,8 @@ from micro.names import check_endpoint, check_pattern, check_queue, check_servic
 from micro.registry.record import Node, ServiceRecord
 from micro.settings.load import OPTIONS, Settings, load_settings
 from micro.settings.sources import Found
-from micro.wire.chunks import LARGEST, Pieces
-from micro.wire.compression import Compression, encodings, expand
+from micro.wire.chunks import MAX_BODY_BYTES, Chunker
+from micro.wire.compression import Compression, decompress, encodings
 from micro.wire.headers import (
     application_headers,
     canonical,
@@ -235,27 +235,27 @@ VARIABLES = st.sampled_from([f"MICRO_{option.name.upper()}" for option in OPTION
 
 def round_trip_compressed(body: bytes) -> None:
     for name in encodings():
-        headers, small = Compression(name).shrink({}, body * 200)
-        assert not headers or expand(headers, small) == body * 200
+        headers, small = Compression(name).compress({}, body * 200)
+        assert not headers or decompress(headers, small) == body * 200
 
 
-def expand_anything(data: bytes) -> None:
+def decompress_anything(data: bytes) -> None:
     for name in (*encodings(), "br"):
         with suppress(MicroError):
-            expand({"Content-Encoding": name}, data)
+            decompress({"Content-Encoding": name}, data)
 
 
-def take_pieces(frames: list[Message]) -> None:
-    pieces = Pieces(None)  # type: ignore[arg-type]  # nothing is sent
+def receive_chunks(frames: list[Message]) -> None:
+    chunker = Chunker(None, lambda _: None)  # type: ignore[arg-type]  # nothing is sent
     for frame in frames:
         with suppress(MicroError, KeyError):
             headers = {"Micro-Pieces": "3", **frame.headers}
-            whole = pieces.take(Message(headers, frame.body), lambda _: None)
+            whole = chunker.receive(Message(headers, frame.body))
             assert whole is None or "Micro-Pieces" not in whole.headers
 
 
 SHRUNK = st.sampled_from(
-    [Compression(name).shrink({}, b"so it goes " * 200)[1] for name in encodings()]
+    [Compression(name).compress({}, b"so it goes " * 200)[1] for name in encodings()]
 )
 
 
@@ -296,8 +296,8 @@ PURE = {
     ),
     "compressed and cut bodies": (
         Property(st.binary(max_size=40), round_trip_compressed),
-        Property(edited(SHRUNK) | st.binary(max_size=60), expand_anything),
-        Property(st.lists(MESSAGES, max_size=8), take_pieces),
+        Property(edited(SHRUNK) | st.binary(max_size=60), decompress_anything),
+        Property(st.lists(MESSAGES, max_size=8), receive_chunks),
     ),
 }
 
@@ -340,10 +340,10 @@ def test_a_bomb_is_expanded_to_its_bound_only(verdict) -> None:
     row = verdict("256 MiB of zeros, compressed", "refused typed; at most twice the bound taken")
     most = 0.0
     for name in encodings():
-        headers, bomb = Compression(name).shrink({}, bytes(256 * MEGABYTE))
+        headers, bomb = Compression(name).compress({}, bytes(256 * MEGABYTE))
         with pytest.raises(PayloadTooLarge):
-            expand(headers, bomb)
-        most = max(most, peak_of(expand_anything, bomb) / LARGEST)
+            decompress(headers, bomb)
+        most = max(most, peak_of(decompress_anything, bomb) / MAX_BODY_BYTES)
 
     row.measured = f"refused; {most:.1f} times the bound of 64 MiB taken"
     assert most < 2.1

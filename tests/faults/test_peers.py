@@ -125,7 +125,7 @@ async def test_answers_may_come_twice_late_and_in_any_order(server, verdict, met
         asked += [*missed, await peer.request()]
         await peer.reply(asked[-1], "well")
         well, after = await last, await numbers(server)
-        (connection,) = client._directory._connections
+        (connection,) = client._directory._channels
 
     wanted = {json.loads(each.body)["number"]: firsts[each.id] for each in asked[:200]}
     spare = len(answers) - len(calls) + len(missed)
@@ -155,7 +155,7 @@ async def test_answers_that_nobody_asked_for_are_counted(server, verdict) -> Non
         call = scope.start(fate(client, 1))
         asked = await peer.request()
         before = await numbers(server)
-        (connection,) = client._directory._connections
+        (connection,) = client._directory._channels
         counters = client._directory._transport.counters
         for id in ("", "0", "2", "-1", "1 ", "x" * 300):
             await peer.reply(asked._replace(headers={"Micro-Id": id}), "forged")

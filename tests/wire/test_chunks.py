@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from micro import Client, DeadlineExceeded, PayloadTooLarge, Service
 from micro.message import Message
-from micro.wire.chunks import LARGEST, Pieces
-from micro.wire.headers import ID, PIECES, SIGNAL
+from micro.wire.chunks import MAX_BODY_BYTES, Chunker
+from micro.wire.headers import CHUNKED, ID, SIGNAL
 
 MEGABYTE = 1_000_000
 
@@ -73,7 +73,7 @@ async def test_a_stream_may_take_items_larger_than_a_message(client: Client) -> 
 
 async def test_a_body_over_the_limit_is_refused_before_it_is_sent(client: Client) -> None:
     with pytest.raises(PayloadTooLarge):
-        await client.call("large", "Large.Echo", Text(text="x" * (LARGEST + 1)), Text)
+        await client.call("large", "Large.Echo", Text(text="x" * (MAX_BODY_BYTES + 1)), Text)
 
 
 async def test_a_large_call_ends_at_its_deadline_and_harms_no_other(client: Client) -> None:
@@ -97,40 +97,40 @@ class Silent:
         self.said.append(headers)
 
 
-@pytest.mark.parametrize("announced", [str(LARGEST + 1), "-1", "many", "9" * 30, "٣"])
+@pytest.mark.parametrize("announced", [str(MAX_BODY_BYTES + 1), "-1", "many", "9" * 30, "٣"])
 def test_an_announcement_that_cannot_be_met_is_refused(announced: str) -> None:
     socket = Silent()
-    pieces = Pieces(socket)  # type: ignore[arg-type]
+    chunker = Chunker(socket, socket.say)  # type: ignore[arg-type]
 
     with pytest.raises(PayloadTooLarge):
-        pieces.take(Message({ID: "1", PIECES: announced}, b"x"), socket.say)
+        chunker.receive(Message({ID: "1", CHUNKED: announced}, b"x"))
 
 
 def test_a_piece_that_nobody_announced_is_dropped() -> None:
     socket = Silent()
-    pieces = Pieces(socket)  # type: ignore[arg-type]
+    chunker = Chunker(socket, socket.say)  # type: ignore[arg-type]
 
-    assert pieces.take(Message({ID: "1", SIGNAL: "piece"}, b"x"), socket.say) is None
+    assert chunker.receive(Message({ID: "1", SIGNAL: "piece"}, b"x")) is None
     assert socket.said == []
 
 
 def test_more_than_was_announced_is_refused() -> None:
     socket = Silent()
-    pieces = Pieces(socket)  # type: ignore[arg-type]
-    pieces.take(Message({ID: "1", PIECES: "3"}, b"xx"), socket.say)
+    chunker = Chunker(socket, socket.say)  # type: ignore[arg-type]
+    chunker.receive(Message({ID: "1", CHUNKED: "3"}, b"xx"))
 
     with pytest.raises(PayloadTooLarge):
-        pieces.take(Message({ID: "1", SIGNAL: "piece"}, b"xx"), socket.say)
+        chunker.receive(Message({ID: "1", SIGNAL: "piece"}, b"xx"))
 
 
 def test_announcements_of_little_cannot_wait_without_number() -> None:
     socket = Silent()
-    pieces = Pieces(socket)  # type: ignore[arg-type]
+    chunker = Chunker(socket, socket.say)  # type: ignore[arg-type]
     refused = 0
     for number in range(20_000):
         try:
-            pieces.take(Message({ID: str(number), PIECES: "1"}, b""), socket.say)
+            chunker.receive(Message({ID: str(number), CHUNKED: "1"}, b""))
         except PayloadTooLarge:
             refused += 1
 
-    assert refused == 20_000 - len(pieces._coming) > 3000
+    assert refused == 20_000 - len(chunker._incoming) > 3000

@@ -13,8 +13,8 @@ from micro import BadRequest, PayloadTooLarge, Service
 from micro.errors import ConfigError
 from micro.message import Message
 from micro.transport import Socket
-from micro.wire.chunks import LARGEST
-from micro.wire.compression import CONTENT_ENCODING, Compression, encodings, expand
+from micro.wire.chunks import MAX_BODY_BYTES
+from micro.wire.compression import CONTENT_ENCODING, Compression, decompress, encodings
 
 
 class Text(BaseModel):
@@ -90,27 +90,27 @@ async def test_nothing_is_compressed_unless_it_is_asked_for(bytes_sent: list[int
 def test_a_small_body_stays_as_it_is() -> None:
     headers: dict[str, str] = {}
 
-    assert Compression("gzip").shrink(headers, b"small") == (headers, b"small")
+    assert Compression("gzip").compress(headers, b"small") == (headers, b"small")
 
 
 @pytest.mark.parametrize("name", encodings())
 def test_a_body_that_expands_without_end_is_refused(name: str) -> None:
-    headers, bomb = Compression(name).shrink({}, b"\0" * (LARGEST + 1))
+    headers, bomb = Compression(name).compress({}, b"\0" * (MAX_BODY_BYTES + 1))
 
     with pytest.raises(PayloadTooLarge):
-        expand(headers, bomb)
+        decompress(headers, bomb)
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", zlib.compress(b"not gzip")])
 @pytest.mark.parametrize("name", encodings())
 def test_a_body_that_is_not_what_it_says_is_refused(name: str, body: bytes) -> None:
     with pytest.raises(BadRequest):
-        expand({CONTENT_ENCODING: name}, body)
+        decompress({CONTENT_ENCODING: name}, body)
 
 
 def test_an_unknown_encoding_is_refused_with_415() -> None:
     with pytest.raises(BadRequest) as caught:
-        expand({CONTENT_ENCODING: "snappy"}, b"x")
+        decompress({CONTENT_ENCODING: "snappy"}, b"x")
 
     assert caught.value.code == 415
 
@@ -122,12 +122,12 @@ def test_an_unknown_compression_is_a_config_error() -> None:
 
 @given(st.binary(min_size=0, max_size=5000), st.sampled_from(encodings()))
 def test_whatever_is_compressed_comes_back(body: bytes, name: str) -> None:
-    headers, small = Compression(name, 0).shrink({}, body)
+    headers, small = Compression(name, 0).compress({}, body)
 
-    assert (expand(headers, small) if headers else small) == body
+    assert (decompress(headers, small) if headers else small) == body
 
 
 @given(st.binary(max_size=300), st.sampled_from(encodings()))
 def test_garbage_never_raises_anything_but_a_typed_error(body: bytes, name: str) -> None:
     with suppress(BadRequest, PayloadTooLarge):
-        assert len(expand({CONTENT_ENCODING: name}, body)) <= LARGEST
+        assert len(decompress({CONTENT_ENCODING: name}, body)) <= MAX_BODY_BYTES

@@ -21,7 +21,7 @@ from micro import (
     Unavailable,
 )
 from micro.errors import TransportError, error_from_wire
-from micro.wire.flow import WINDOW, Inflow, Outflow
+from micro.wire.flow import WINDOW_ITEMS, ReceiveWindow, SendCredit
 from micro.wire.headers import ERROR, ID, SIGNAL, STREAM
 from tests.engine import ANN, Award, Balance, Gauge, raw, running
 
@@ -96,14 +96,14 @@ async def sleepless(turns: int) -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("count", [0, 1, WINDOW - 1, WINDOW, WINDOW + 1, 5000])
+@pytest.mark.parametrize("count", [0, 1, WINDOW_ITEMS - 1, WINDOW_ITEMS, WINDOW_ITEMS + 1, 5000])
 async def test_a_server_stream_gives_everything_in_order(streams: Streams, count: int) -> None:
     async with running(streams.service) as client:
         async with client.stream("points", "Points.Count", count, int) as numbers:
             assert [number async for number in numbers] == list(range(count))
 
 
-@pytest.mark.parametrize("count", [0, 1, WINDOW, WINDOW + 1, 5000])
+@pytest.mark.parametrize("count", [0, 1, WINDOW_ITEMS, WINDOW_ITEMS + 1, 5000])
 async def test_a_client_stream_takes_everything(streams: Streams, count: int) -> None:
     async with running(streams.service) as client:
         async with client.stream("points", "Points.Total", awards(count), Balance) as answers:
@@ -208,7 +208,7 @@ async def test_a_slow_reader_holds_up_its_own_stream_only(streams: Streams) -> N
             assert await client.call("points", "Points.Ping", None, str) == "pong"
             streams.sent = held
 
-            assert held <= 2 * WINDOW
+            assert held <= 2 * WINDOW_ITEMS
             assert [number async for number in slow] == list(range(1, 10_000))
 
 
@@ -232,7 +232,7 @@ async def test_a_slow_handler_holds_up_whoever_sends_to_it() -> None:
         async with client.stream("points", "Points.Total", many(), int) as stream:
             await gauge.until(started=1)
             await sleepless(500)
-            assert given <= WINDOW + 1
+            assert given <= WINDOW_ITEMS + 1
             gauge.go.set()
 
             assert await stream.receive() == 5000
@@ -242,7 +242,7 @@ async def test_a_client_that_ignores_its_credit_is_cut_off(streams: Streams) -> 
     async with running(streams.service) as client, raw(client) as peer:
         peer.open("Points.Count", b"100000", credit="1")
         await peer.replies(1)
-        for _ in range(WINDOW + 2):
+        for _ in range(WINDOW_ITEMS + 2):
             peer.send({ID: "1", STREAM: "1"}, b"1")
         peer.send({ID: "1", SIGNAL: "credit", "Micro-Credit": "10"})
         await peer.recorder.wait_for(2)
@@ -530,81 +530,81 @@ async def test_a_timeout_of_the_readers_own_is_not_ours(streams: Streams) -> Non
 
 
 async def test_what_flowed_in_before_the_end_can_still_be_read() -> None:
-    inflow = Inflow(None)
-    inflow.feed(b"1")
-    inflow.end(TransportError("gone"))
+    window = ReceiveWindow(None)
+    window.put(b"1")
+    window.end(TransportError("gone"))
 
-    assert await inflow.read() == b"1"
+    assert await window.receive() == b"1"
     for _ in range(2):
         with pytest.raises(TransportError):
-            await inflow.read()
+            await window.receive()
 
 
 async def test_only_the_first_end_counts() -> None:
-    inflow = Inflow(None)
-    inflow.end()
-    inflow.end(TransportError("gone"))
-    inflow.feed(b"late")
+    window = ReceiveWindow(None)
+    window.end()
+    window.end(TransportError("gone"))
+    window.put(b"late")
 
-    assert await inflow.read() is None
+    assert await window.receive() is None
 
 
 async def test_reading_grants_room_in_portions() -> None:
     granted: list[int] = []
-    inflow = Inflow(granted.append, limit=10)
+    window = ReceiveWindow(granted.append, limit=10)
     for _ in range(10):
-        inflow.feed(b"x")
+        window.put(b"x")
     for _ in range(10):
-        await inflow.read()
+        await window.receive()
 
     assert granted == [5, 5]
 
 
 async def test_one_item_over_the_limit_ends_the_inflow() -> None:
-    inflow = Inflow(None, limit=2)
+    window = ReceiveWindow(None, limit=2)
 
-    assert [inflow.feed(b"x") for _ in range(3)] == [True, True, False]
-    assert [await inflow.read(), await inflow.read()] == [b"x", b"x"]
+    assert [window.put(b"x") for _ in range(3)] == [True, True, False]
+    assert [await window.receive(), await window.receive()] == [b"x", b"x"]
     with pytest.raises(ResourceExhausted):
-        await inflow.read()
+        await window.receive()
 
 
 async def test_giving_up_a_read_loses_nothing() -> None:
-    inflow = Inflow(None)
-    reading = asyncio.ensure_future(inflow.read())
+    window = ReceiveWindow(None)
+    reading = asyncio.ensure_future(window.receive())
     await asyncio.sleep(0)
-    inflow.feed(b"1")
+    window.put(b"1")
     reading.cancel()
     await asyncio.sleep(0)
 
-    assert await inflow.read() == b"1"
+    assert await window.receive() == b"1"
 
 
 async def test_an_outflow_without_room_waits_for_it() -> None:
-    outflow = Outflow(1)
-    await outflow.take()
-    waiting = asyncio.ensure_future(outflow.take())
+    credit = SendCredit(1)
+    await credit.acquire()
+    waiting = asyncio.ensure_future(credit.acquire())
     await sleepless(3)
     assert not waiting.done()
-    outflow.add(1)
+    credit.grant(1)
 
     await waiting
 
 
 async def test_an_outflow_that_fails_tells_those_who_wait_and_those_who_come() -> None:
-    outflow = Outflow(0)
-    waiting = asyncio.ensure_future(outflow.take())
+    credit = SendCredit(0)
+    waiting = asyncio.ensure_future(credit.acquire())
     await asyncio.sleep(0)
-    outflow.fail(TransportError("gone"))
+    credit.fail(TransportError("gone"))
 
     with pytest.raises(TransportError):
         await waiting
     with pytest.raises(TransportError):
-        await outflow.take()
+        await credit.acquire()
 
 
 async def test_an_outflow_to_a_peer_without_credit_never_waits() -> None:
-    outflow = Outflow(None)
-    outflow.add(5)
+    credit = SendCredit(None)
+    credit.grant(5)
     for _ in range(1000):
-        await outflow.take()
+        await credit.acquire()
