@@ -6,6 +6,8 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python
   "$$name" -c '$(USABLE)' 2>/dev/null && echo "$$name" && break; done)
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+# Go programs are built before the tests, whose time limits they would exceed on a new machine.
+PEERS := $(BIN)/python -m tests.interop.peers
 CASES ?= 100000
 MINUTES ?= 10
 SOURCES := $(wildcard micro plugins examples benchmarks tests)
@@ -29,11 +31,13 @@ demo: .venv/ready  ## Run the shop: orders, points and notifications on a local 
 	@$(BIN)/python -m examples.shop
 
 test: .venv/ready  ## Run every test but the slow ones
+	@$(PEERS)
 	@echo "==> running the tests"
 	@$(PYTEST) -m 'not slow' -n 2 --dist loadgroup
 
 cover: .venv/ready  ## Run the tests and show what they do not reach
 	@$(BIN)/python -m pip install --quiet pytest-cov
+	@$(PEERS)
 	@$(PYTEST) -m 'not slow' -n 2 --dist loadgroup --cov=micro --cov=plugins --cov-report=term-missing:skip-covered
 
 fmt: .venv/ready  ## Format the sources
@@ -56,6 +60,7 @@ soak: .venv/ready  ## Random faults under load for MINUTES=10
 	@SOAK_MINUTES=$(MINUTES) $(PYTEST) tests/faults/test_soak.py -m slow -s
 
 interop: .venv/ready  ## Run all tests against go-micro, and write the table in docs/interop.md
+	@$(PEERS)
 	@$(PYTEST) tests/interop --write-interop-table
 
 clean:  ## Remove what the other targets made

@@ -100,7 +100,7 @@ def _go(name: str) -> Contender:
     if go is None:
         raise Absent("no Go toolchain here")
     failures = []
-    for generation in ("v6", "v4"):
+    for generation in ("v6", "v5", "v4"):
         sources = sources_for(generation, _PEERS / "go_micro")
         try:
             binary = build_program(f"go-micro {generation} for the benchmarks", sources)

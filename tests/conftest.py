@@ -8,6 +8,22 @@ from collections.abc import AsyncIterator
 import pytest
 
 from micro.testing import assert_nothing_left
+from tests.interop.peers import GoPrograms
+
+_PROGRAMS = pytest.StashKey[GoPrograms]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the Go programs while no test's clock runs; each worker of xdist comes here."""
+    if any("go_programs" in getattr(item, "fixturenames", ()) for item in session.items):
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        session.config.stash[_PROGRAMS] = programs = GoPrograms()
+        programs.build(reporter.write_line if reporter else lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def go_programs(pytestconfig: pytest.Config) -> GoPrograms:
+    return pytestconfig.stash[_PROGRAMS]
 
 
 @pytest.fixture

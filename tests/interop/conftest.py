@@ -8,8 +8,10 @@ import pytest
 from micro import Client, load_settings, open_client
 from micro.plugins import Backends
 from micro_nats.devserver import NatsServer
-from tests.interop.gopeer import GENERATIONS, GoPeer, GoServer, build
+from tests.interop.gobuild import GENERATIONS, GoUnavailable
+from tests.interop.gopeer import GoPeer, GoServer
 from tests.interop.greeter import greeter
+from tests.interop.peers import GoPrograms
 from tests.interop.table import Table
 
 TABLE = pytest.StashKey[Table]()
@@ -68,12 +70,17 @@ def generation(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def go(generation: str, nats_server: NatsServer, request: pytest.FixtureRequest) -> GoPeer:
-    built = build(generation)
-    if isinstance(built, str):
-        request.config.stash[TABLE].missing[generation] = built
-        pytest.skip(built)
-    return GoPeer(generation, built, nats_server.address)
+def go(
+    generation: str,
+    go_programs: GoPrograms,
+    nats_server: NatsServer,
+    request: pytest.FixtureRequest,
+) -> GoPeer:
+    try:
+        return GoPeer(generation, go_programs.path(generation), nats_server.address)
+    except GoUnavailable as reason:
+        request.config.stash[TABLE].missing[generation] = str(reason)
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The Go programs of `tests/interop/go`: built once, run as servers and as clients."""
+"""The Go programs of `tests/interop/go`, run as servers and as clients."""
 
 from __future__ import annotations
 
@@ -11,26 +11,9 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from tests.interop.gobuild import (
-    FOLDER,
-    GENERATIONS,
-    GoBuildError,
-    build_program,
-    sources_for,
-)
-
-__all__ = ["GENERATIONS", "GoPeer", "GoServer", "build"]
+__all__ = ["GoPeer", "GoServer", "end", "next_line"]
 
 _RUN_SECONDS = 40
-
-
-def build(generation: str) -> Path | str:
-    """The binary of a generation's peer, built unless it was before; or why there is none."""
-    try:
-        sources = sources_for(generation, FOLDER / "program")
-        return build_program(f"go-micro {generation}", sources)
-    except GoBuildError as error:
-        return str(error)
 
 
 class GoPeer:

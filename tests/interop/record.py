@@ -14,7 +14,8 @@ from pathlib import Path
 from micro.backend import BackendOptions
 from micro_nats.connection.connection import open_connection
 from micro_nats.devserver import run_server
-from tests.interop.gopeer import GENERATIONS, GoPeer, build, end, next_line
+from tests.interop.gopeer import GoPeer, end, next_line
+from tests.interop.peers import GoPrograms
 
 VECTORS = Path(__file__).parent / "vectors"
 CALLS = (
@@ -64,11 +65,11 @@ def kind(subject: str, data: bytes) -> str:
 
 async def main() -> None:
     VECTORS.mkdir(exist_ok=True)
-    for generation in GENERATIONS:
-        built = build(generation)
-        if isinstance(built, Path):
-            lines = await record(generation, built)
-            (VECTORS / f"{generation}.txt").write_text("\n".join(lines) + "\n")
+    programs = GoPrograms()
+    programs.build(print)
+    for generation in programs.generations():
+        lines = await record(generation, programs.path(generation))
+        (VECTORS / f"{generation}.txt").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,22 +23,36 @@ class Table:
         if self.cells.get(key) in (None, "passes"):
             self.cells[key] = outcome
 
+    def keep(self, page: str) -> None:
+        """Take the columns of generations that did not run from the page as it is."""
+        heads, *rows = [_cells(line) for line in page.splitlines() if line.startswith("| ")]
+        for row in rows:
+            for head, outcome in zip(heads[1:], row[1:], strict=True):
+                generation, _, direction = head.partition(": ")
+                if generation in self.missing and outcome != "-":
+                    self.note(row[0], generation, direction, outcome)
+
     def text(self, generations: tuple[str, ...]) -> str:
         heads = [f"{g}: {d}" for g in generations for d in DIRECTIONS]
         lines = [f"| capability | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
         for capability in dict.fromkeys(key[0] for key in self.cells):
             row = [
-                self.cells.get((capability, generation, direction), "")
-                or ("not run" if generation in self.missing else "-")
+                self.cells.get((capability, generation, direction), "-")
                 for generation in generations
                 for direction in DIRECTIONS
             ]
             lines.append(f"| {capability} | {' | '.join(row)} |")
-        lines += [f"\n{g}: not run, because {reason}." for g, reason in self.missing.items()]
+        if self.missing:
+            lines.append(f"\nThe columns of {' and '.join(self.missing)} are from an earlier run.")
         return "\n".join(lines) + "\n"
 
     def write(self, generations: tuple[str, ...]) -> None:
         page = PAGE.read_text()
         head, _, rest = page.partition(BEGIN)
-        _, _, tail = rest.partition(END)
+        table, _, tail = rest.partition(END)
+        self.keep(table)
         PAGE.write_text(head + BEGIN + self.text(generations) + END + tail)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]

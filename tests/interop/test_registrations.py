@@ -13,7 +13,8 @@ from nats.aio.msg import Msg
 from micro import Client, Service
 from micro.plugins import Backends
 from micro_nats.devserver import NatsServer
-from tests.interop.gopeer import GENERATIONS, GoPeer, build, end
+from tests.interop.gopeer import GoPeer, end
+from tests.interop.peers import GoPrograms
 from tests.interop.table import DIRECTIONS
 
 GO_CALLS, PYTHON_CALLS = DIRECTIONS
@@ -82,16 +83,13 @@ async def test_python_sees_one_node_however_often_go_registers(
 
 @cell("services of all generations at once", PYTHON_CALLS)
 async def test_python_sees_every_generation_at_once(
-    go: GoPeer, client: Client, nats_server: NatsServer
+    go: GoPeer, client: Client, go_programs: GoPrograms, nats_server: NatsServer
 ) -> None:
     names = []
     async with AsyncExitStack() as stack:
-        for generation in GENERATIONS:
-            binary = build(generation)
-            if isinstance(binary, str):
-                continue
+        for generation in go_programs.generations():
             names.append(f"beside-{go.generation}-{generation}")
-            peer = GoPeer(generation, binary, nats_server.address)
+            peer = GoPeer(generation, go_programs.path(generation), nats_server.address)
             async with heard(nats_server.address, names[-1], 1) as said, asyncio.timeout(20):
                 process = await peer.start("serve", "--name", names[-1])
                 stack.push_async_callback(end, process)

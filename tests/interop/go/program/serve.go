@@ -54,20 +54,19 @@ func serve(flags *flag.FlagSet, args []string) error {
 	}
 	time.Sleep(settle)
 	emit(fields{
-		"event":      "ready",
-		"address":    srv.Options().Address,
-		"node":       *name + "-" + *id,
-		"name":       *name,
-		"version":    *version,
-		"generation": generation,
+		"event":   "ready",
+		"address": srv.Options().Address,
+		"node":    *name + "-" + *id,
+		"name":    *name,
+		"version": *version,
 	})
 	go answer(os.Stdin)
 	<-stop
 	if err := srv.Stop(); err != nil {
 		return err
 	}
-	// The registry publishes the farewell without flushing, and a process that
-	// ends at once takes it along.
+	// The registry publishes its deregistration without flushing it: a process
+	// that ends at once loses it.
 	time.Sleep(settle)
 	emit(fields{"event": "stopped"})
 	return nil
