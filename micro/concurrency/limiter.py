@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
-from collections import deque
+import math
+import time
+from collections import OrderedDict
 from collections.abc import Callable
+from enum import Enum
 from typing import Generic, TypeVar
 
-__all__ = ["HEAVIEST", "OVERHEAD", "Limiter"]
+from micro.concurrency.budget import process_budget
+
+__all__ = ["MAX_WAITING_BYTES", "MESSAGE_OVERHEAD_BYTES", "Admission", "Limiter"]
 
 T = TypeVar("T")
 
-HEAVIEST = 32 << 20
-"""Bytes that may wait at one limiter, give or take the last item: a bound beside their number."""
+MAX_WAITING_BYTES = 32 << 20
+"""Bytes that may wait at one limiter; the item that passes the bound is the last one queued."""
 
-
-OVERHEAD = 512
+MESSAGE_OVERHEAD_BYTES = 512
 """Bytes, about, that a message takes beside its body."""
+
+_SMOOTHING = 1 / 8
+
+
+class Admission(Enum):
+    """What became of an item that asked to run."""
+
+    RUN = "run"
+    """It holds a slot: start it now and call `release` when it is done."""
+    QUEUED = "queued"
+    """It waits; the limiter starts it when its turn has come."""
+    REFUSED = "refused"
+    """There is neither a slot nor a place in the queue for it."""
 
 
 class Limiter(Generic[T]):
-    """Lets at most `limit` items in at once; up to `queue` more wait in order of arrival.
+    """Lets at most `limit` items run at once; up to `queue` more wait in order of arrival.
 
     Args:
-        limit: How many may be inside.
+        limit: How many may run.
         queue: How many may wait.
-        start: Called with an item that waited when its turn has come.
-        weigh: The bytes that an item holds while it waits.
+        start: Called with an item that waited when its turn has come; it holds a slot then.
+        weigh: The bytes that an item holds while it waits; the process's budget counts them.
+
+    Attributes:
+        inside: How many hold a slot.
     """
 
     __slots__ = (
+        "_interval",
         "_limit",
         "_queue",
         "_start",
+        "_started_at",
         "_starting",
         "_waiting",
         "_weigh",
@@ -49,48 +71,78 @@ class Limiter(Generic[T]):
         self._weigh = weigh
         self._weight = 0
         self._starting = False
-        self._waiting: deque[T] = deque()
+        self._waiting: OrderedDict[int, tuple[T, int]] = OrderedDict()
+        self._interval = 0.0
+        self._started_at = 0.0
 
     @property
     def waiting(self) -> int:
         """How many wait."""
         return len(self._waiting)
 
-    def enter(self, item: T) -> bool | None:
-        """Let an item in: `True` if it is inside, `False` if it waits, `None` if it was refused."""
+    def admit(self, item: T, patience: float = math.inf) -> Admission:
+        """Give an item a slot or a place in the queue.
+
+        Args:
+            item: The item.
+            patience: Seconds that it may wait; it is refused when the queue surely takes longer.
+        """
         if self.inside < self._limit and not self._waiting:
             self.inside += 1
-            return True
-        if len(self._waiting) >= self._queue or self._weight > HEAVIEST:
-            return None
-        self._weight += self._weigh(item)
-        self._waiting.append(item)
-        return False
+            return Admission.RUN
+        return self._enqueue(item, patience)
 
-    def leave(self) -> None:
-        """One item is done; the next in line starts."""
+    def release(self) -> None:
+        """One item is done: give back its slot; the next in line starts."""
         self.inside -= 1
         if self._waiting and not self._starting:
             self._fill()
 
+    def withdraw(self, item: T) -> bool:
+        """Take an item out of the queue; false when it does not wait."""
+        found = self._waiting.pop(id(item), None)
+        if found is None:
+            return False
+        self._forget_weight(found[1])
+        return True
+
+    def _enqueue(self, item: T, patience: float) -> Admission:
+        waiting = len(self._waiting)
+        if (
+            waiting >= self._queue
+            or self._weight > MAX_WAITING_BYTES
+            or waiting * self._interval > patience
+        ):
+            return Admission.REFUSED
+        weight = self._weigh(item)
+        if not process_budget().acquire(weight):
+            return Admission.REFUSED
+        if not waiting:
+            self._started_at = time.monotonic()
+        self._weight += weight
+        self._waiting[id(item)] = (item, weight)
+        return Admission.QUEUED
+
     def _fill(self) -> None:
-        # An item that is done as soon as it starts leaves from within `start`: it is this loop that
-        # goes on, since a queue of such items would be too deep for recursion.
+        # An item that is done as soon as it starts is released from within `start`: this loop goes
+        # on then, since a queue of such items would be too deep for recursion.
         self._starting = True
         try:
             while self._waiting and self.inside < self._limit:
                 self.inside += 1
-                item = self._waiting.popleft()
-                self._weight -= self._weigh(item)
+                _, (item, weight) = self._waiting.popitem(last=False)
+                self._forget_weight(weight)
+                self._measure()
                 self._start(item)
         finally:
             self._starting = False
 
-    def withdraw(self, item: T) -> bool:
-        """Take an item out of the queue; false when it does not wait."""
-        try:
-            self._waiting.remove(item)
-        except ValueError:
-            return False
-        self._weight -= self._weigh(item)
-        return True
+    def _measure(self) -> None:
+        """Note the time between two starts while others wait: how fast the queue moves."""
+        now = time.monotonic()
+        passed, self._started_at = now - self._started_at, now
+        self._interval += (passed - self._interval) * (_SMOOTHING if self._interval else 1)
+
+    def _forget_weight(self, weight: int) -> None:
+        self._weight -= weight
+        process_budget().release(weight)

@@ -7,7 +7,7 @@ import time
 
 __all__ = ["LoopLag"]
 
-_BEAT = 0.5
+_INTERVAL_SECONDS = 0.5
 
 
 class LoopLag:
@@ -20,15 +20,15 @@ class LoopLag:
     __slots__ = ("_due", "_last")
 
     def __init__(self) -> None:
-        self._due = time.monotonic() + _BEAT
+        self._due = time.monotonic() + _INTERVAL_SECONDS
         self._last = 0.0
 
-    async def beat(self) -> None:
-        """Measure, for ever."""
+    async def measure(self) -> None:
+        """Measure until cancelled."""
         while True:
-            self._due = time.monotonic() + _BEAT
-            await asyncio.sleep(_BEAT)
-            # Kept until the next beat: what had piled up may take more than one turn to be read.
+            self._due = time.monotonic() + _INTERVAL_SECONDS
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            # Kept for an interval: what has piled up may take more than one turn to be read.
             self._last = time.monotonic() - self._due
 
     def seconds(self) -> float:
@@ -36,4 +36,4 @@ class LoopLag:
         lag = time.monotonic() - self._due
         if lag < self._last:
             lag = self._last
-        return lag if lag > _BEAT else 0.0
+        return lag if lag > _INTERVAL_SECONDS else 0.0

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from micro.broker.contract import Broker, Deliver, Delivery, Subscription
 from micro.codec import Codecs
-from micro.concurrency.limiter import OVERHEAD, Limiter
+from micro.concurrency.limiter import MESSAGE_OVERHEAD_BYTES, Admission, Limiter
 from micro.concurrency.threads import Threads
 from micro.context import Context, ambient_context
 from micro.errors import MicroError
@@ -207,10 +207,10 @@ class _Subscriber:
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a delivery from the broker."""
-        inside = self._limiter.enter(delivery)
-        if inside:
+        admission = self._limiter.admit(delivery)
+        if admission is Admission.RUN:
             self._launch(delivery)
-        elif inside is None:
+        elif admission is Admission.REFUSED:
             self._drop()
 
     def _launch(self, delivery: Delivery) -> None:
@@ -236,7 +236,7 @@ class _Subscriber:
             await self._fail(delivery)
         finally:
             self._scope.release(task)
-            self._limiter.leave()
+            self._limiter.release()
 
     async def _fail(self, delivery: Delivery, reason: str = "") -> None:
         self._counters.failed += 1
@@ -308,4 +308,4 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def _weight_of(delivery: Delivery) -> int:
-    return OVERHEAD + len(delivery.message.body)
+    return MESSAGE_OVERHEAD_BYTES + len(delivery.message.body)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from micro.codec.contract import Decoder, Encoder
-from micro.concurrency.limiter import OVERHEAD, Limiter
+from micro.concurrency.limiter import MESSAGE_OVERHEAD_BYTES, Limiter
 from micro.deadline import Deadline
 from micro.errors import CodecError, MicroError
 from micro.handlers.endpoint import Endpoint
@@ -105,7 +105,7 @@ class Call:
 
 def weight_of(call: Call) -> int:
     """The bytes that a call holds while it waits."""
-    return OVERHEAD + len(call.body)
+    return MESSAGE_OVERHEAD_BYTES + len(call.body)
 
 
 def write_response(encode: Encoder, response: Any) -> bytes:

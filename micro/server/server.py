@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from micro.codec import Codecs
 from micro.codec.contract import Decoder, Encoder
-from micro.concurrency.limiter import Limiter
+from micro.concurrency.limiter import Admission, Limiter
 from micro.concurrency.loop_lag import LoopLag
 from micro.concurrency.threads import Threads
 from micro.concurrency.timers import Timers
@@ -96,7 +96,7 @@ class Server:
         self._stack.callback(self._threads.close)
         self._stack.callback(self._timers.close)
         self._lag = LoopLag()
-        self._scope.start(self._lag.beat(), name="micro.server.lag")
+        self._scope.start(self._lag.measure(), name="micro.server.lag")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -194,25 +194,25 @@ class Server:
             self._pass(mounted.limiter, call)
 
     def _pass(self, limiter: Limiter[Call], call: Call) -> None:
-        inside = limiter.enter(call)
-        if inside:
+        admission = limiter.admit(call)
+        if admission is Admission.RUN:
             self._enter(call)
         else:
-            self._wait_or_refuse(limiter, call, inside)
+            self._wait_or_refuse(limiter, call, admission)
 
     def _enter(self, call: Call) -> None:
-        inside = self._limiter.enter(call)
-        if inside:
+        admission = self._limiter.admit(call)
+        if admission is Admission.RUN:
             self._launch(call)
         else:
-            self._wait_or_refuse(self._limiter, call, inside)
+            self._wait_or_refuse(self._limiter, call, admission)
 
-    def _wait_or_refuse(self, limiter: Limiter[Call], call: Call, inside: bool | None) -> None:
+    def _wait_or_refuse(self, limiter: Limiter[Call], call: Call, admission: Admission) -> None:
         own = call.mounted.limiter
-        if inside is None:
+        if admission is Admission.REFUSED:
             call.session.finish(call)
             if own is not None and limiter is not own:
-                own.leave()
+                own.release()
             busy = ResourceExhausted(
                 f"{self.name} is at its limit", id=self.name, retry_after=0.1, refused=True
             )
@@ -223,7 +223,7 @@ class Server:
             if limiter.withdraw(call):
                 call.session.finish(call)
                 if own is not None and limiter is not own:
-                    own.leave()
+                    own.release()
                 self._check_idle()
 
         call.withdraw = withdraw
@@ -384,9 +384,9 @@ class Server:
         if call.task is not None:
             self._scope.release(call.task)
         call.session.finish(call)
-        self._limiter.leave()
+        self._limiter.release()
         if call.mounted.limiter is not None:
-            call.mounted.limiter.leave()
+            call.mounted.limiter.release()
         if self._draining:
             self._check_idle()
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from micro.concurrency.limiter import HEAVIEST, Limiter
+from micro.concurrency.budget import process_budget
+from micro.concurrency.limiter import MAX_WAITING_BYTES, Admission, Limiter
+
+RUN, QUEUED, REFUSED = Admission
 
 
 @pytest.fixture
@@ -17,53 +20,53 @@ def limiter(started: list[int]) -> Limiter[int]:
     return Limiter(2, 2, started.append, lambda _: 1)
 
 
-def test_as_many_as_the_limit_are_let_in(limiter: Limiter[int]) -> None:
-    assert limiter.enter(1) is True
-    assert limiter.enter(2) is True
+def test_items_up_to_the_limit_run(limiter: Limiter[int]) -> None:
+    assert limiter.admit(1) is RUN
+    assert limiter.admit(2) is RUN
     assert limiter.inside == 2
 
 
-def test_the_next_wait_and_those_after_them_are_refused(limiter: Limiter[int]) -> None:
-    answers = [limiter.enter(item) for item in range(5)]
+def test_items_over_the_limit_wait_until_the_queue_is_full(limiter: Limiter[int]) -> None:
+    answers = [limiter.admit(item) for item in range(5)]
 
-    assert answers == [True, True, False, False, None]
+    assert answers == [RUN, RUN, QUEUED, QUEUED, REFUSED]
     assert limiter.waiting == 2
 
 
-def test_who_waits_starts_in_order_of_arrival(limiter: Limiter[int], started: list[int]) -> None:
+def test_waiting_items_start_in_order_of_arrival(limiter: Limiter[int], started: list[int]) -> None:
     for item in range(4):
-        limiter.enter(item)
+        limiter.admit(item)
 
-    limiter.leave()
+    limiter.release()
     assert started == [2]
-    limiter.leave()
+    limiter.release()
     assert started == [2, 3]
     assert (limiter.inside, limiter.waiting) == (2, 0)
 
 
-def test_the_last_one_out_leaves_the_limiter_empty(limiter: Limiter[int]) -> None:
-    limiter.enter(1)
-    limiter.leave()
+def test_a_released_slot_is_free(limiter: Limiter[int]) -> None:
+    limiter.admit(1)
+    limiter.release()
 
     assert limiter.inside == 0
 
 
-def test_who_withdraws_waits_no_more(limiter: Limiter[int], started: list[int]) -> None:
+def test_a_withdrawn_item_does_not_start(limiter: Limiter[int], started: list[int]) -> None:
     for item in range(4):
-        limiter.enter(item)
+        limiter.admit(item)
 
     assert limiter.withdraw(2)
     assert not limiter.withdraw(2)
     assert not limiter.withdraw(0)
-    limiter.leave()
+    limiter.release()
     assert started == [3]
 
 
 def test_a_limiter_without_a_queue_refuses_at_once() -> None:
     limiter = Limiter[int](1, 0, lambda _: None, lambda _: 1)
 
-    assert limiter.enter(1) is True
-    assert limiter.enter(2) is None
+    assert limiter.admit(1) is RUN
+    assert limiter.admit(2) is REFUSED
 
 
 def test_a_long_queue_of_items_that_end_at_once_is_worked_off() -> None:
@@ -71,41 +74,81 @@ def test_a_long_queue_of_items_that_end_at_once_is_worked_off() -> None:
 
     def start(item: int) -> None:
         done.append(item)
-        limiter.leave()
+        limiter.release()
 
     limiter = Limiter[int](1, 5000, start, lambda _: 1)
     for item in range(5001):
-        limiter.enter(item)
-    limiter.leave()
+        limiter.admit(item)
+    limiter.release()
 
     assert done == list(range(1, 5001))
     assert (limiter.inside, limiter.waiting) == (0, 0)
 
 
-def test_nobody_overtakes_those_who_wait() -> None:
+def test_a_new_item_does_not_overtake_waiting_ones() -> None:
     order: list[int] = []
 
     def start(item: int) -> None:
         order.append(item)
         if item == 1:
-            limiter.leave()
-            assert limiter.enter(9) is False
+            limiter.release()
+            assert limiter.admit(9) is QUEUED
 
     limiter = Limiter[int](1, 10, start, lambda _: 1)
     for item in range(3):
-        limiter.enter(item)
-    limiter.leave()
-    limiter.leave()
+        limiter.admit(item)
+    limiter.release()
+    limiter.release()
 
     assert order == [1, 2, 9]
 
 
-def test_what_waits_is_bounded_in_bytes_as_well(started: list[int]) -> None:
-    limiter = Limiter[int](1, 1000, started.append, lambda _: HEAVIEST // 2)
+def test_the_queue_is_bounded_in_bytes(started: list[int]) -> None:
+    limiter = Limiter[int](1, 1000, started.append, lambda _: MAX_WAITING_BYTES // 2)
 
-    assert [limiter.enter(number) for number in range(5)] == [True, False, False, False, None]
-    limiter.leave()
-    assert limiter.enter(5) is False
-    assert limiter.enter(6) is None
+    assert [limiter.admit(number) for number in range(5)] == [RUN, QUEUED, QUEUED, QUEUED, REFUSED]
+    limiter.release()
+    assert limiter.admit(5) is QUEUED
+    assert limiter.admit(6) is REFUSED
     assert limiter.withdraw(5)
-    assert limiter.enter(7) is False
+    assert limiter.admit(7) is QUEUED
+
+
+def test_waiting_items_count_in_the_budget_of_the_process(started: list[int]) -> None:
+    held = process_budget().held
+    limiter = Limiter[int](1, 1000, started.append, lambda _: 1000)
+
+    for number in range(4):
+        limiter.admit(number)
+    assert process_budget().held == held + 3000
+    limiter.withdraw(2)
+    limiter.release()
+    limiter.release()
+    assert process_budget().held == held
+
+
+def test_an_item_that_finds_the_budget_of_the_process_spent_is_refused(
+    started: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_budget(), "limit", process_budget().held + 1500)
+    limiter = Limiter[int](1, 1000, started.append, lambda _: 1000)
+
+    assert [limiter.admit(number) for number in range(3)] == [RUN, QUEUED, REFUSED]
+    limiter.release()
+
+
+def test_an_item_is_refused_when_the_queue_takes_longer_than_its_patience(
+    started: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("micro.concurrency.limiter.time.monotonic", lambda: now)
+    limiter = Limiter[int](1, 1000, started.append, lambda _: 1)
+    for number in range(6):
+        limiter.admit(number)
+    for _ in range(3):
+        now += 1.0
+        limiter.release()
+
+    assert limiter.waiting == 2
+    assert limiter.admit(7, patience=1.9) is REFUSED
+    assert limiter.admit(7, patience=2.1) is QUEUED

@@ -41,7 +41,7 @@ def test_a_loop_that_turns_has_no_lag() -> None:
     assert LoopLag().seconds() == 0.0
 
 
-def test_a_beat_that_is_overdue_is_a_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overdue_measurement_is_a_lag(monkeypatch: pytest.MonkeyPatch) -> None:
     lag = LoopLag()
     later = time.monotonic() + 3.0
     monkeypatch.setattr("micro.concurrency.loop_lag.time.monotonic", lambda: later)
@@ -49,10 +49,10 @@ def test_a_beat_that_is_overdue_is_a_lag(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lag.seconds() == pytest.approx(2.5, abs=0.1)
 
 
-async def test_a_lag_is_kept_until_the_next_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lag_is_kept_until_the_next_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     lag = LoopLag()
-    monkeypatch.setattr("micro.concurrency.loop_lag._BEAT", 0.05)
-    beating = asyncio.ensure_future(lag.beat())
+    monkeypatch.setattr("micro.concurrency.loop_lag._INTERVAL_SECONDS", 0.05)
+    measuring = asyncio.ensure_future(lag.measure())
     await asyncio.sleep(0)
     loop = asyncio.get_running_loop()
     waited = loop.create_future()
@@ -62,7 +62,7 @@ async def test_a_lag_is_kept_until_the_next_beat(monkeypatch: pytest.MonkeyPatch
         pass
     await waited
     found = lag.seconds()
-    beating.cancel()
+    measuring.cancel()
 
     assert found > 0.05
 
