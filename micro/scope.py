@@ -1,4 +1,6 @@
-"""A scope owns tasks: it ends when they have ended, and takes them with it when it is left.
+"""Ownership: a scope owns tasks, and a resource is closed by the block that opened it.
+
+A scope ends when its tasks have ended; leaving it cancels them.
 
 This is the only module that creates tasks (a test looks). A task runs in the context that was
 current when the scope was opened, not in that of whoever asked for it: otherwise the first
@@ -8,12 +10,29 @@ caller's deadline and trace would live on in a background task.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Self
 
-__all__ = ["Scope", "open_scope"]
+__all__ = ["Resource", "Scope", "open_scope"]
+
+
+class Resource(ABC):
+    """Something that must be closed. Leaving it as an async context manager closes it."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close it at once; a second call does nothing."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
 
 
 class Scope:

@@ -1,5 +1,5 @@
 """Brokers: events by topic, to many or to one of a queue group."""
 
-from micro.broker.contract import Broker, Deliver, Delivery, Subscription
+from micro.broker.contract import Broker, Deliver, Delivery, PlainDelivery, Subscription
 
-__all__ = ["Broker", "Deliver", "Delivery", "Subscription"]
+__all__ = ["Broker", "Deliver", "Delivery", "PlainDelivery", "Subscription"]

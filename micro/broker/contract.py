@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Self
 
 from micro.message import Message
+from micro.scope import Resource
 
-__all__ = ["Broker", "Deliver", "Delivery", "Subscription"]
+__all__ = ["Broker", "Deliver", "Delivery", "PlainDelivery", "Subscription"]
 
 
 class Delivery(ABC):
@@ -35,11 +35,42 @@ class Delivery(ABC):
         """Say that it was not. A broker without redelivery does nothing: the message is lost."""
 
 
+class PlainDelivery(Delivery):
+    """A delivery of a broker without acknowledgements: `ack` and `nack` do nothing.
+
+    Args:
+        topic: The topic it was published on.
+        message: The message.
+    """
+
+    __slots__ = ("_message", "_topic")
+
+    def __init__(self, topic: str, message: Message) -> None:
+        self._topic = topic
+        self._message = message
+
+    @property
+    def topic(self) -> str:
+        """The topic it was published on."""
+        return self._topic
+
+    @property
+    def message(self) -> Message:
+        """The message itself."""
+        return self._message
+
+    async def ack(self) -> None:
+        """Do nothing: the broker keeps no record of deliveries."""
+
+    async def nack(self) -> None:
+        """Do nothing: the broker does not deliver again."""
+
+
 Deliver = Callable[[Delivery], None]
 """Where a subscription's deliveries go: called on the event loop, returns at once, never raises."""
 
 
-class Subscription(ABC):
+class Subscription(Resource):
     """One subscription. Leaving it as a context manager closes it."""
 
     @abstractmethod
@@ -49,12 +80,6 @@ class Subscription(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """End the subscription at once; a second call does nothing."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
 
 
 class Broker(ABC):

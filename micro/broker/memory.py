@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextvars import copy_context
 
-from micro.broker.contract import Broker, Deliver, Delivery, Subscription
+from micro.broker.contract import Broker, Deliver, PlainDelivery, Subscription
 from micro.errors import ConnectionLost, PayloadTooLarge
 from micro.message import Message
 from micro.names import check_pattern, check_queue, check_topic, topic_matches
@@ -109,28 +109,6 @@ class MemoryBroker(Broker):
             raise ConnectionLost("the in-memory network was closed", refused=True)
 
 
-class _Delivery(Delivery):
-    __slots__ = ("_message", "_topic")
-
-    def __init__(self, topic: str, message: Message) -> None:
-        self._topic = topic
-        self._message = message
-
-    @property
-    def topic(self) -> str:
-        return self._topic
-
-    @property
-    def message(self) -> Message:
-        return self._message
-
-    async def ack(self) -> None:
-        """Nothing is kept that could be delivered again."""
-
-    async def nack(self) -> None:
-        """Nothing is kept that could be delivered again."""
-
-
 class _Subscription(Subscription):
     __slots__ = ("_broker", "_deliver", "_pending", "pattern", "queue")
 
@@ -139,7 +117,7 @@ class _Subscription(Subscription):
     ) -> None:
         self._broker = broker
         self._deliver = deliver
-        self._pending: deque[_Delivery] = deque()
+        self._pending: deque[PlainDelivery] = deque()
         self.pattern = pattern
         self.queue = queue
 
@@ -153,7 +131,7 @@ class _Subscription(Subscription):
         if not self._pending:
             self._soon_flush()
         # Every subscription has headers of its own, as it would when they came over a wire.
-        self._pending.append(_Delivery(topic, Message(dict(message.headers), message.body)))
+        self._pending.append(PlainDelivery(topic, Message(dict(message.headers), message.body)))
 
     def stop(self) -> None:
         """Leave the broker and drop what waits."""

@@ -7,9 +7,10 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from micro.errors import ConfigError, ConnectionLost
+from micro.errors import ConnectionLost
 from micro.names import check_service
 from micro.registry.contract import Registration, Registry, Watch
+from micro.registry.latest import LatestRecords, check_interval
 from micro.registry.record import ServiceRecord, merge_records
 
 __all__ = ["MemoryRegistry"]
@@ -24,7 +25,7 @@ class MemoryRegistry(Registry):
 
     def __init__(self) -> None:
         self._entries: dict[str, dict[_Entry, None]] = {}
-        self._watches: dict[str, set[_Watch]] = {}
+        self._watches: dict[str, set[LatestRecords]] = {}
         self._closed = False
 
     def register(self, record: ServiceRecord, *, ttl: float, interval: float) -> Registration:
@@ -34,8 +35,7 @@ class MemoryRegistry(Registry):
             ConfigError: not 0 < interval < ttl.
         """
         check_service(record.name)
-        if not 0 < interval < ttl:
-            raise ConfigError(f"interval must be in 0 < interval < ttl={ttl!r}, got {interval!r}")
+        check_interval(ttl=ttl, interval=interval)
         return self._registered(record, ttl, interval)
 
     async def get_service(self, name: str) -> tuple[ServiceRecord, ...]:
@@ -86,12 +86,12 @@ class MemoryRegistry(Registry):
     @asynccontextmanager
     async def _watched(self, name: str) -> AsyncIterator[AsyncIterator[tuple[ServiceRecord, ...]]]:
         self._check_open()
-        watch = _Watch(self._current(name))
+        watch = LatestRecords(self._current(name))
         with self._listed(name, watch):
             yield watch
 
     @contextmanager
-    def _listed(self, name: str, watch: _Watch) -> Iterator[None]:
+    def _listed(self, name: str, watch: LatestRecords) -> Iterator[None]:
         watches = self._watches.setdefault(name, set())
         watches.add(watch)
         try:
@@ -118,7 +118,7 @@ class MemoryRegistry(Registry):
         if watches := self._watches.get(name):
             current = self._current(name)
             for watch in watches:
-                watch.change(current)
+                watch.put(current)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -159,30 +159,3 @@ class _Entry:
         else:
             self.stop()
             self._registry._remove(self)
-
-
-class _Watch(AsyncIterator[tuple[ServiceRecord, ...]]):
-    """Holds the newest set only: a slow reader skips the sets in between."""
-
-    def __init__(self, current: tuple[ServiceRecord, ...]) -> None:
-        self._newest = current
-        self._given: tuple[ServiceRecord, ...] | None = None
-        self._closed = False
-        self._wake = asyncio.Event()
-
-    def change(self, current: tuple[ServiceRecord, ...]) -> None:
-        self._newest = current
-        self._wake.set()
-
-    def close(self) -> None:
-        self._closed = True
-        self._wake.set()
-
-    async def __anext__(self) -> tuple[ServiceRecord, ...]:
-        while not self._closed:
-            self._wake.clear()
-            if self._newest != self._given:
-                self._given = self._newest
-                return self._newest
-            await self._wake.wait()
-        raise StopAsyncIteration

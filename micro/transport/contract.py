@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
 
 from micro.errors import TransportError
 from micro.message import Message
+from micro.scope import Resource
 
 __all__ = ["Accept", "Listener", "Receiver", "Socket", "Transport"]
 
@@ -45,7 +45,7 @@ class Receiver(ABC):
         """
 
 
-class Socket(ABC):
+class Socket(Resource):
     """One end of a conversation with one peer.
 
     Order is kept in each direction. Delivery is at most once: a message that was sent before the
@@ -102,10 +102,8 @@ class Socket(ABC):
         This end's Receiver gets no more messages, and `closed(SocketClosed)` once.
         """
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
+    async def aclose(self) -> None:
+        """Do what `close` does, for use as a context manager."""
         self.close()
 
 
@@ -113,7 +111,7 @@ Accept = Callable[[Socket], Receiver]
 """What a listener asks for each new socket: its Receiver."""
 
 
-class Listener(ABC):
+class Listener(Resource):
     """A place where sockets arrive. Leaving it as a context manager closes it."""
 
     @property
@@ -137,12 +135,6 @@ class Listener(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Close the listener and every socket it accepted; a second call does nothing."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
 
 
 class Transport(ABC):

@@ -29,7 +29,7 @@ from micro.wire.headers import (
 )
 from micro_nats.connection.addresses import parse_addresses
 from micro_nats.connection.parser import Handler, MalformedProtocol, Parser, parse_headers
-from micro_nats.wire.envelope import Goodbye, bundle_of, decode_any, encode_json, pack_message
+from micro_nats.wire.envelope import CloseFrame, bundle_of, decode_any, encode_json, pack_message
 from micro_nats.wire.records import decode_result, decode_service, encode_result, encode_service
 from tests.faults.fuzzing import (
     ANY_TEXT,
@@ -67,7 +67,7 @@ def bundle(messages: Sequence[Message]) -> bytes:
 
 
 def read_payload(data: bytes) -> None:
-    with suppress(MicroError, Goodbye):
+    with suppress(MicroError, CloseFrame):
         for headers, body in decode_any(data):
             assert type(body) is bytes
             assert all(type(each) is str for pair in headers.items() for each in pair)

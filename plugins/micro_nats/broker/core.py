@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from micro.broker.contract import Broker, Deliver, Delivery
+from micro.broker.contract import Broker, Deliver, PlainDelivery
 from micro.broker.contract import Subscription as BrokerSubscription
 from micro.errors import CodecError, ConnectionLost
 from micro.message import Message
 from micro.names import check_pattern, check_queue, check_topic
 from micro_nats.connection.connection import Connection, Subscription
 from micro_nats.counters import Counters
-from micro_nats.wire.envelope import Goodbye, decode_any, encode_json
+from micro_nats.wire.envelope import CloseFrame, decode_any, encode_json
 
 __all__ = ["NatsBroker"]
 
@@ -62,11 +62,11 @@ class NatsBroker(Broker):
             del reply, headers
             try:
                 messages = decode_any(data)
-            except (CodecError, Goodbye) as error:
+            except (CodecError, CloseFrame) as error:
                 counters.garbage_from(subject, error)
                 return
             for message in messages:
-                deliver(NatsDelivery(subject, message))
+                deliver(PlainDelivery(subject, message))
 
         return NatsSubscription(await self._connection.subscribe(topic, arrived, queue or ""))
 
@@ -88,32 +88,6 @@ class NatsBroker(Broker):
             await self._connection.room()
         except ConnectionLost:
             return  # The publisher waits for the next connection.
-
-
-class NatsDelivery(Delivery):
-    """One event."""
-
-    __slots__ = ("_message", "_topic")
-
-    def __init__(self, topic: str, message: Message) -> None:
-        self._topic = topic
-        self._message = message
-
-    @property
-    def topic(self) -> str:
-        """The subject it came on."""
-        return self._topic
-
-    @property
-    def message(self) -> Message:
-        """What was in the envelope."""
-        return self._message
-
-    async def ack(self) -> None:
-        """Do nothing: core NATS keeps no record."""
-
-    async def nack(self) -> None:
-        """Do nothing: core NATS does not deliver again."""
 
 
 class NatsSubscription(BrokerSubscription):

@@ -11,7 +11,7 @@ from micro.transport.contract import Accept, Listener
 from micro_nats.connection.connection import Connection, Subscription
 from micro_nats.counters import Counters
 from micro_nats.transport.sockets import AcceptedSocket, Outbox, bundle_number
-from micro_nats.wire.envelope import Goodbye, decode_bundle, decode_json, is_json
+from micro_nats.wire.envelope import CloseFrame, decode_bundle, decode_json, is_json
 
 __all__ = ["LONGEST_REPLY", "METADATA", "NatsListener"]
 
@@ -127,7 +127,7 @@ class NatsListener(Listener):
         socket = self.sockets.get(key)
         try:
             messages = decode_bundle(data)
-        except Goodbye:
+        except CloseFrame:
             if socket is not None:
                 socket.end_after(SocketClosed("closed by the peer", refused=True))
             return

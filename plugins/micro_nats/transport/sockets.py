@@ -25,8 +25,8 @@ from micro.transport.contract import Receiver, Socket
 from micro_nats.connection.connection import Connection
 from micro_nats.transport.inbound import Intake
 from micro_nats.wire.envelope import (
-    GOODBYE,
-    MOST_MESSAGES,
+    CLOSE_FRAME,
+    MAX_MESSAGES,
     bundle_of,
     encode_json,
     pack_message,
@@ -104,7 +104,7 @@ class Outbox:
     def say_goodbye(self, subject: str, reply: str = "") -> None:
         """Send a goodbye; a connection that is gone has its own way of telling."""
         with suppress(ConnectionLost):
-            self.connection.put(subject, reply, GOODBYE)
+            self.connection.put(subject, reply, CLOSE_FRAME)
 
     def measure(self) -> None:
         """Learn the server's limit anew."""
@@ -180,7 +180,7 @@ class NatsSocket(Socket):
             outbox.touch(self)
         elif (
             self.binary
-            and len(parts) < MOST_MESSAGES
+            and len(parts) < MAX_MESSAGES
             and self._size < _ENOUGH
             and self._size + size <= outbox.limit
         ):

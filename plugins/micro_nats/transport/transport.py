@@ -23,7 +23,7 @@ from micro_nats.counters import Counters
 from micro_nats.tokens import fresh_token, short_token
 from micro_nats.transport.listener import METADATA, NatsListener
 from micro_nats.transport.sockets import AcceptedSocket, DialedSocket, Outbox, bundle_number
-from micro_nats.wire.envelope import GOODBYE, Goodbye, decode_any
+from micro_nats.wire.envelope import CLOSE_FRAME, CloseFrame, decode_any
 
 __all__ = ["NatsTransport"]
 
@@ -162,7 +162,7 @@ class NatsTransport(Transport):
             return
         try:
             messages = decode_any(data)
-        except Goodbye:
+        except CloseFrame:
             socket.departed(None)
         except CodecError as error:
             self.counters.garbage_from(socket.remote, error)
@@ -188,7 +188,7 @@ class NatsTransport(Transport):
         taken = self._taken.get(token)
         token, _, bundle = token.partition(".")
         socket = self._dialed.get(token)
-        if socket is not None and data == GOODBYE and (number := bundle_number(bundle)):
+        if socket is not None and data == CLOSE_FRAME and (number := bundle_number(bundle)):
             socket.departed(number)
         elif taken is None:
             self.counters.orphans += 1

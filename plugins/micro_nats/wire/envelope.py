@@ -24,9 +24,9 @@ from micro.message import Message
 from micro_nats.wire.gojson import go_json
 
 __all__ = [
-    "GOODBYE",
-    "MOST_MESSAGES",
-    "Goodbye",
+    "CLOSE_FRAME",
+    "MAX_MESSAGES",
+    "CloseFrame",
     "bundle_of",
     "decode_any",
     "decode_bundle",
@@ -36,7 +36,7 @@ __all__ = [
     "pack_message",
 ]
 
-MOST_MESSAGES = 64
+MAX_MESSAGES = 64
 """Messages that one bundle holds; it bounds what a hostile bundle can make the reader allocate."""
 
 _BRACE = 0x7B
@@ -51,16 +51,16 @@ _HEADS: tuple[bytes, ...] = tuple(
 )
 _unpack = partial(
     msgpack.unpackb,
-    max_array_len=1 + 2 * MOST_MESSAGES,
+    max_array_len=1 + 2 * MAX_MESSAGES,
     max_map_len=_MOST_HEADERS,
     max_ext_len=0,
 )
 
-GOODBYE = _HEADS[0]
+CLOSE_FRAME = _HEADS[0]
 """The bundle that closes a socket."""
 
 
-class Goodbye(Exception):
+class CloseFrame(Exception):
     """Raised in place of messages: the peer closed the socket."""
 
 
@@ -158,7 +158,7 @@ def pack_message(message: Message) -> bytes:
 
 
 def bundle_of(parts: Sequence[bytes]) -> bytes:
-    """Put parts together, at most MOST_MESSAGES of them."""
+    """Put parts together, at most MAX_MESSAGES of them."""
     return _HEADS[len(parts)] + (parts[0] if len(parts) == 1 else b"".join(parts))
 
 
@@ -166,7 +166,7 @@ def decode_bundle(data: bytes) -> list[Message]:
     """Read a bundle.
 
     Raises:
-        Goodbye: it is one.
+        CloseFrame: it is one.
         CodecError: it is not a bundle.
     """
     try:
@@ -180,7 +180,7 @@ def decode_bundle(data: bytes) -> list[Message]:
         _check((headers,), (body,))
         return [Message(headers, body)]
     if len(items) == 1:
-        raise Goodbye
+        raise CloseFrame
     if not len(items) % 2:
         raise CodecError("a bundle's last message has no body")
     headers, bodies = items[1::2], items[2::2]
@@ -192,7 +192,7 @@ def decode_any(data: bytes) -> list[Message]:
     """Read either envelope.
 
     Raises:
-        Goodbye: it is a bundle that closes.
+        CloseFrame: it is a bundle that closes.
         CodecError: it is neither.
     """
     if not data:

@@ -16,7 +16,7 @@ from micro_nats.connection.connection import open_connection
 from micro_nats.devserver import NatsServer
 from micro_nats.transport.inbound import PORTION
 from micro_nats.transport.transport import NatsTransport
-from micro_nats.wire.envelope import GOODBYE, decode_json, encode_json, pack_message
+from micro_nats.wire.envelope import CLOSE_FRAME, decode_json, encode_json, pack_message
 from micro_nats.wire.envelope import bundle_of as bundle
 from tests.plugins.micro_nats.helpers import Events, Inbox, connections, raw, until
 
@@ -299,7 +299,7 @@ class TestGoodbye:
     ) -> None:
         end = Recorder()
         socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
-        connection.publish_now(socket.local, "", GOODBYE)
+        connection.publish_now(socket.local, "", CLOSE_FRAME)
         error = await end.wait_closed()
 
         assert isinstance(error, SocketClosed)
@@ -312,7 +312,7 @@ class TestGoodbye:
         arrivals = Arrivals()
         async with await backend.transport.listen(arrivals) as listener:
             async with raw(server) as peer:
-                await peer.publish(listener.address.encode(), GOODBYE, reply=b"some.reply.1")
+                await peer.publish(listener.address.encode(), CLOSE_FRAME, reply=b"some.reply.1")
             await backend.check()
 
         assert arrivals.sockets == []
@@ -331,7 +331,7 @@ class TestSocketsThatWereLost:
             await answers.wait_for(1)
 
         [(subject, _, data, _)] = answers.messages
-        assert (subject, data) == ("some.reply.2", GOODBYE)
+        assert (subject, data) == ("some.reply.2", CLOSE_FRAME)
         assert arrivals.sockets == []
 
     async def test_none_is_taken_twice_or_after_one_that_was_lost(
@@ -347,7 +347,7 @@ class TestSocketsThatWereLost:
             await answers.wait_for(1)
 
         [(subject, _, data, _)] = answers.messages
-        assert (subject, data) == ("some.reply.3", GOODBYE)
+        assert (subject, data) == ("some.reply.3", CLOSE_FRAME)
         assert isinstance(error, ConnectionLost)
         assert arrivals.recorders[0].bodies == [b"1", b"2"]
 
@@ -604,5 +604,5 @@ async def test_golden_bytes_of_our_own_bundle() -> None:
     data = bundle([pack_message(Message({"a": "b"}, b"c")), pack_message(Message({}, b""))])
 
     assert data.hex() == "9501" + "81a161a162" + "c40163" + "80" + "c400"
-    assert GOODBYE.hex() == "9101"
+    assert CLOSE_FRAME.hex() == "9101"
     assert json.loads(encode_json(Message({}, b""))) == {"Header": {}, "Body": ""}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from micro.errors import CodecError
 from micro.message import Message
 from micro_nats.wire.envelope import (
-    GOODBYE,
-    MOST_MESSAGES,
-    Goodbye,
+    CLOSE_FRAME,
+    MAX_MESSAGES,
+    CloseFrame,
     bundle_of,
     decode_any,
     decode_bundle,
@@ -99,7 +99,7 @@ def test_every_message_survives_gos_envelope(message: Message) -> None:
     assert json.loads(frame)["Header"] == message.headers
 
 
-@given(st.lists(MESSAGES, min_size=1, max_size=MOST_MESSAGES))
+@given(st.lists(MESSAGES, min_size=1, max_size=MAX_MESSAGES))
 def test_every_message_survives_a_bundle(messages: list[Message]) -> None:
     bundle = bundle_of([pack_message(message) for message in messages])
 
@@ -108,14 +108,14 @@ def test_every_message_survives_a_bundle(messages: list[Message]) -> None:
 
 
 def test_a_full_bundle_is_read() -> None:
-    messages = [Message({"n": str(n)}, b"%d" % n) for n in range(MOST_MESSAGES)]
+    messages = [Message({"n": str(n)}, b"%d" % n) for n in range(MAX_MESSAGES)]
 
     assert decode_bundle(bundle_of([pack_message(m) for m in messages])) == messages
 
 
 def test_a_goodbye_is_told_from_messages() -> None:
-    with pytest.raises(Goodbye):
-        decode_any(GOODBYE)
+    with pytest.raises(CloseFrame):
+        decode_any(CLOSE_FRAME)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_goodbye_is_told_from_messages() -> None:
         7,
         None,
         [1, {"a": {"b": "c"}}, b""],
-        [1] + [{}, b""] * (MOST_MESSAGES + 1),
+        [1] + [{}, b""] * (MAX_MESSAGES + 1),
     ],
 )
 def test_what_is_no_bundle_is_a_codec_error(value: object) -> None:
@@ -148,7 +148,7 @@ def test_no_bytes_raise_anything_but_a_codec_error(data: bytes) -> None:
     for payload in (data, b"{" + data, b"\x93\x01" + data, b"\xdc\x00\x05\x01" + data):
         try:
             decode_any(payload)
-        except (CodecError, Goodbye):
+        except (CodecError, CloseFrame):
             continue
 
 
