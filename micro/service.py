@@ -19,6 +19,7 @@ from micro.errors import HandlerError, UsageError
 from micro.handlers.endpoint import (
     Endpoint,
     EndpointOptions,
+    SubscriberBounds,
     SubscriberSpec,
     endpoint_from_function,
     endpoints_from_object,
@@ -117,7 +118,7 @@ class Service:
         self.start_hooks: list[Hook] = []
         self.stop_hooks: list[Hook] = []
         self.connection_hooks: list[ConnectionHook] = []
-        self._subscribers: list[tuple[Any, str, str | None, Mapping[str, Any]]] = []
+        self._subscribers: list[tuple[SubscriberSpec, bool]] = []
         self._client: Client | None = None
         self._metrics = Metrics()
 
@@ -153,26 +154,30 @@ class Service:
         self._add(target, None, scope, options)
         return target
 
-    def subscriber(self, topic: str, *, queue: str | None = _OWN_QUEUE) -> Callable[[F], F]:
+    def subscriber(
+        self, topic: str, *, queue: str | None = _OWN_QUEUE, **bounds: Unpack[SubscriberBounds]
+    ) -> Callable[[F], F]:
         """Handle the events of a topic.
 
         Args:
             topic: A topic, or a pattern with `*` and `>`.
             queue: The group of which one member gets each event: the service's name when not
                 given. With `None` every instance gets every event.
+            **bounds: See `SubscriberBounds`; the settings hold for those that are not given.
 
         Raises:
-            HandlerError: the signature cannot be served.
+            HandlerError: the signature cannot be served, or a bound makes no sense.
             InvalidName: the topic or the queue cannot be used.
         """
         scope = sys._getframe(1).f_locals
 
         def decorate(function: F) -> F:
             # Read now, so that a mistake shows where it was made.
-            subscriber_from_function(
-                function, topic, queue=None if queue == _OWN_QUEUE else queue, localns=scope
+            own = queue == _OWN_QUEUE
+            spec = subscriber_from_function(
+                function, topic, queue=None if own else queue, localns=scope, **bounds
             )
-            self._subscribers.append((function, topic, queue, scope))
+            self._subscribers.append((spec, own))
             return function
 
         return decorate
@@ -262,12 +267,7 @@ class Service:
 
     def subscribers(self, queue: str) -> tuple[SubscriberSpec, ...]:
         """The subscribers, with `queue` as the group of those that did not name theirs."""
-        return tuple(
-            subscriber_from_function(
-                function, topic, queue=queue if group == _OWN_QUEUE else group, localns=scope
-            )
-            for function, topic, group, scope in self._subscribers
-        )
+        return tuple(replace(spec, queue=queue) if own else spec for spec, own in self._subscribers)
 
     def run(self, argv: Sequence[str] | None = None) -> None:
         """Run until SIGINT or SIGTERM, with the settings of the command line; then exit.

@@ -9,6 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from types import FunctionType, MappingProxyType
 from typing import Any, TypedDict, Unpack
 
@@ -20,6 +21,7 @@ __all__ = [
     "Endpoint",
     "EndpointOptions",
     "Kind",
+    "SubscriberBounds",
     "SubscriberSpec",
     "camel_case",
     "endpoint_from_function",
@@ -43,6 +45,21 @@ class EndpointOptions(TypedDict, total=False):
     idempotent: bool
     max_concurrency: int | None
     metadata: Mapping[str, str]
+
+
+class SubscriberBounds(TypedDict, total=False):
+    """Bounds of one subscriber; `None` leaves each to the service's settings.
+
+    Attributes:
+        max_concurrency: Events that are handled at once; with 1, one ends before the next starts.
+        max_queue: Further events that may wait; the next one is dropped, counted and logged.
+        timeout: Seconds for the handling of one event, 0 for no limit. An event that takes longer
+            is cancelled, counted and logged.
+    """
+
+    max_concurrency: int | None
+    max_queue: int | None
+    timeout: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +112,9 @@ class SubscriberSpec:
         takes_event: Whether it has a parameter for the event.
         wants_context: Whether it has one of type `Context`.
         blocking: A plain `def`: it must run in a thread, not on the event loop.
+        max_concurrency: Events that are handled at once; `None` leaves it to the service.
+        max_queue: Further events that may wait; `None` leaves it to the service.
+        timeout: Seconds for one event, 0 for no limit; `None` leaves it to the service.
     """
 
     name: str
@@ -106,6 +126,9 @@ class SubscriberSpec:
     takes_event: bool = True
     wants_context: bool = False
     blocking: bool = False
+    max_concurrency: int | None = None
+    max_queue: int | None = None
+    timeout: float | None = None
 
 
 def endpoint_from_function(
@@ -187,11 +210,12 @@ def subscriber_from_function(
     *,
     queue: str | None = None,
     localns: Mapping[str, Any] | None = None,
+    **bounds: Unpack[SubscriberBounds],
 ) -> SubscriberSpec:
     """Make a subscriber of a function or a bound method; what it returns is ignored.
 
     Raises:
-        HandlerError: the signature cannot be served.
+        HandlerError: the signature cannot be served, or a bound makes no sense.
         InvalidName: the topic or the queue cannot be used.
     """
     signature = read_signature(function, localns)
@@ -200,6 +224,7 @@ def subscriber_from_function(
             f"{where(function)}: a subscriber is called once for each event; it neither takes "
             "nor yields a stream"
         )
+    _check_bounds(function, bounds)
     owner = getattr(function, "__self__", None)
     prefix = "" if owner is None else f"{camel_case(type(owner).__name__)}."
     return SubscriberSpec(
@@ -212,7 +237,20 @@ def subscriber_from_function(
         takes_event=signature.takes_request,
         wants_context=signature.wants_context,
         blocking=signature.blocking,
+        **bounds,
     )
+
+
+def _check_bounds(function: Callable[..., Any], bounds: SubscriberBounds) -> None:
+    given: Mapping[str, object] = bounds
+    least: Mapping[str, int] = {"max_concurrency": 1, "max_queue": 0, "timeout": 0}
+    for name, value in given.items():
+        if name not in least:
+            raise HandlerError(f"{where(function)}: a subscriber has no option {name!r}")
+        if value is None:
+            continue
+        if not isinstance(value, int | float) or not least[name] <= value < inf:
+            raise HandlerError(f"{where(function)}: {name} must be >= {least[name]}, got {value!r}")
 
 
 def endpoint_name(service: str, method: str) -> str:

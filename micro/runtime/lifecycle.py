@@ -207,6 +207,7 @@ class Life:
         return SubscriberOptions(
             max_concurrency=settings.subscriber_max_concurrency,
             max_queue=settings.subscriber_max_queue,
+            timeout=settings.subscriber_timeout,
             threads=settings.threads,
             middleware=(*tracing_layers(), *self._service.middleware.subscriber),
         )
