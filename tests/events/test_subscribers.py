@@ -18,26 +18,8 @@ from micro.events.subscribers import SubscriberOptions, Subscribers, _overlap
 from micro.handlers.endpoint import subscriber_from_function
 from micro.message import Message
 from micro.telemetry.metrics import Metrics
-from micro.testing import Signal
 from tests.engine import ANN, Award, Gauge, running
-
-
-class Inbox:
-    """What subscribers got; it can be waited for."""
-
-    def __init__(self) -> None:
-        self.events: list[object] = []
-        self._signal = Signal()
-
-    def add(self, event: object) -> None:
-        self.events.append(event)
-        self._signal.set()
-
-    async def until(self, count: int) -> list[object]:
-        await self._signal.until(
-            lambda: len(self.events) >= count, lambda: f"{self.events} of {count}"
-        )
-        return self.events
+from tests.events.inbox import Inbox
 
 
 @pytest.fixture
