@@ -1,10 +1,18 @@
 # Everything runs in .venv, which the first target that needs it sets up; a second run is quick.
+# A Python that is asked for has an environment of its own: make test PYTHON=python3.13
 
-# The first that runs: a command of that name may be a shim with nothing behind it.
+# The first that runs: a command of that name may be a shim of pyenv with nothing behind it.
 USABLE := import sys, venv; sys.exit(sys.version_info < (3, 11))
-PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3 python; do \
-  "$$name" -c '$(USABLE)' 2>/dev/null && echo "$$name" && break; done)
-BIN := .venv/bin
+first = $(shell for python in $(1); do \
+  "$$python" -c '$(USABLE)' 2>/dev/null && echo "$$python" && break; done)
+ifeq ($(origin PYTHON),command line)
+override PYTHON := $(call first,$(PYTHON) $(wildcard $(HOME)/.pyenv/versions/*/bin/$(PYTHON)))
+VENV := .venv-$(shell '$(PYTHON)' -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+else
+PYTHON ?= $(call first,python3.11 python3.12 python3.13 python3.14 python3 python)
+endif
+VENV ?= .venv
+BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # Go programs are built before the tests, whose time limits they would exceed on a new machine.
 PEERS := $(BIN)/python -m tests.interop.peers
@@ -12,58 +20,72 @@ CASES ?= 100000
 MINUTES ?= 10
 SOURCES := $(wildcard micro plugins examples benchmarks tests)
 
+# uv where it is, with the versions of uv.lock from any package index; else pip.
+WANTED := --editable '.[all]' --group dev
+UV_WANTED ?= --constraint $(VENV)/constraints.txt
+UV_EXPORT := uv export --quiet --frozen --all-extras --no-hashes --no-emit-project
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+
 .DEFAULT_GOAL := help
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-.venv/ready: pyproject.toml
+$(VENV)/ready: pyproject.toml uv.lock
 	@$(or $(PYTHON),false) -c '$(USABLE)' || \
 	  { echo 'Python 3.11 or later is needed: make PYTHON=/path/to/python ...' >&2; exit 2; }
-	@echo "==> setting up .venv with $(PYTHON)"
-	@$(BIN)/python -c '$(USABLE)' 2>/dev/null || $(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "==> setting up $(VENV) with $(PYTHON)"
+	@$(BIN)/python -c '$(USABLE)' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@if command -v uv >/dev/null && $(UV_EXPORT) --output-file $(VENV)/constraints.txt >/dev/null \
+	  && uv pip install --python $(BIN)/python $(UV_WANTED) $(WANTED); then :; else \
+	  echo "==> installing with pip" && $(PIP) --quiet --upgrade 'pip>=25.1' && $(PIP) $(WANTED); fi
 	@touch $@
 
-setup: .venv/ready  ## Make .venv with all that the other targets need
+setup: $(VENV)/ready  ## Make .venv with all that the other targets need
 
-demo: .venv/ready  ## Run the shop: orders, points and notifications on a local nats-server
+demo: $(VENV)/ready  ## Run the shop: orders, points and notifications on a local nats-server
 	@$(BIN)/python -m examples.shop
 
-test: .venv/ready  ## Run every test but the slow ones
+test: $(VENV)/ready  ## Run every test but the slow ones
 	@$(PEERS)
 	@echo "==> running the tests"
 	@$(PYTEST) -m 'not slow' -n 2 --dist loadgroup
 
-cover: .venv/ready  ## Run the tests and show what they do not reach
-	@$(BIN)/python -m pip install --quiet pytest-cov
+lowest:  ## Run the tests with the lowest versions of the dependencies that pyproject.toml allows
+	@command -v uv >/dev/null || { echo 'uv is needed: pip install uv' >&2; exit 2; }
+	@$(MAKE) --no-print-directory test VENV=.venv-lowest UV_WANTED='--resolution lowest-direct'
+
+cover: $(VENV)/ready  ## Run the tests and show what they do not reach
 	@$(PEERS)
 	@$(PYTEST) -m 'not slow' -n 2 --dist loadgroup --cov=micro --cov=plugins --cov-report=term-missing:skip-covered
 
-fmt: .venv/ready  ## Format the sources
+fmt: $(VENV)/ready  ## Format the sources
 	@$(BIN)/ruff format $(SOURCES)
 	@$(BIN)/ruff check --fix $(SOURCES)
 
-check: .venv/ready  ## Lint, format, types and layers
+check: $(VENV)/ready  ## Lint, format, types and layers
 	@echo "==> ruff" && $(BIN)/ruff check $(SOURCES) && $(BIN)/ruff format --check $(SOURCES)
 	@echo "==> mypy" && $(BIN)/mypy micro plugins examples tests/typing
-	@echo "==> layers" && PYTHONPATH=.:plugins $(BIN)/lint-imports --no-cache >$(BIN)/../layers.txt 2>&1 || { cat $(BIN)/../layers.txt; exit 1; }
+	@echo "==> layers" && PYTHONPATH=.:plugins $(BIN)/lint-imports --no-cache >$(VENV)/layers.txt 2>&1 || { cat $(VENV)/layers.txt; exit 1; }
 	@$(PYTEST) -q tests/architecture
 
-bench: .venv/ready  ## Measure, beside other libraries, and write docs/performance.md
+bench: $(VENV)/ready  ## Measure, beside other libraries, and write docs/performance.md
 	@$(BIN)/python -m benchmarks
 
-faults: .venv/ready  ## Run all fault tests, the slow ones too, and write docs/reliability.md
+faults: $(VENV)/ready  ## Run all fault tests, the slow ones too, and write docs/reliability.md
 	@HYPOTHESIS_CASES=$(CASES) $(PYTEST) tests/faults --write-reliability-table
 
-soak: .venv/ready  ## Random faults under load for MINUTES=10
+soak: $(VENV)/ready  ## Random faults under load for MINUTES=10
 	@SOAK_MINUTES=$(MINUTES) $(PYTEST) tests/faults/test_soak.py -m slow -s
 
-interop: .venv/ready  ## Run all tests against go-micro, and write the table in docs/interop.md
+interop: $(VENV)/ready  ## Run all tests against go-micro, and write the table in docs/interop.md
 	@$(PEERS)
 	@$(PYTEST) tests/interop --write-interop-table
 
-clean:  ## Remove what the other targets made
-	@rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+lock:  ## Write uv.lock anew, from the public index, after a change of the dependencies
+	@uv lock --default-index https://pypi.org/simple
 
-.PHONY: help setup demo test cover fmt check bench faults soak interop clean
+clean:  ## Remove what the other targets made
+	@rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+
+.PHONY: help setup demo test lowest cover fmt check bench faults soak interop lock clean

@@ -81,8 +81,7 @@ def _environment() -> str:
         return sys.executable
     python = _VENV / "bin" / "python"
     ready = _VENV / "ready"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    packages = project["optional-dependencies"]["bench"]
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["bench"]
     wanted = "\n".join(packages)
     if not (ready.is_file() and ready.read_text() == wanted):
         print(f"setting up {_VENV.name} ...", file=sys.stderr)
