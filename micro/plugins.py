@@ -18,7 +18,7 @@ from micro.backend import Backend, BackendOptions, ConnectionEvent, OpenBackend,
 from micro.broker import Broker
 from micro.errors import PluginError
 from micro.registry import Registry
-from micro.settings.kinds import nearest
+from micro.settings.hints import nearest
 from micro.settings.load import Part, Settings
 from micro.transport import Transport
 

@@ -12,7 +12,7 @@ from micro.cli.group import SettingsCommand, settings_of
 from micro.cli.output import as_json, say, table
 from micro.errors import NotFound
 from micro.registry import EndpointRecord, ServiceRecord, ValueRecord
-from micro.settings.kinds import nearest
+from micro.settings.hints import nearest
 from micro.settings.load import Settings
 
 __all__ = ["describe", "services"]

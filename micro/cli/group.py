@@ -6,14 +6,16 @@ A command's module is imported when it is called, so that `micro --help` is quic
 from __future__ import annotations
 
 import importlib
+import logging
 import os
-from collections.abc import Iterable
+from typing import Any
 
 import click
 
-from micro.settings.kinds import nearest, read_duration
-from micro.settings.load import OPTIONS, Settings, load_settings
-from micro.settings.sources import plain_name, split
+from micro.settings.flags import given_flags, parse_flags, setting_options
+from micro.settings.hints import nearest
+from micro.settings.kinds import read_duration
+from micro.settings.load import Settings, load_settings, variable_hints
 from micro.telemetry.logs import setup_logging
 
 __all__ = ["CommandTable", "SettingsCommand", "seconds", "setting_flags", "settings_of"]
@@ -39,7 +41,7 @@ _EXIT_CODES = (
     ("4", "the time ran out"),
     ("130", "interrupted with Ctrl-C"),
 )
-_FLAGS = "micro.flags"
+_log = logging.getLogger("micro.cli")
 
 
 class CommandTable(click.Group):
@@ -74,11 +76,24 @@ class CommandTable(click.Group):
 class SettingsCommand(click.Command):
     """A command that takes every setting as a flag, beside its own options."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Unknown flags are refused by `parse_flags`, which lets a negative number be an argument.
+        super().__init__(*args, **kwargs)
+        self.ignore_unknown_options = self.allow_extra_args = True
+        self.params += setting_options()
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the settings' flags out, and leave the rest to click."""
-        own = {name for option in self.params for name in option.opts}
-        ctx.meta[_FLAGS], rest = _take_flags(args, own)
-        return super().parse_args(ctx, rest)
+        """Check the flags, and take those of drivers out before click parses the rest.
+
+        Raises:
+            UsageError: there are more words than arguments.
+        """
+        super().parse_args(ctx, parse_flags(ctx, args))
+        if ctx.args:
+            # The word may be the second half of an unquoted password, so it is not shown.
+            count = len(ctx.args)
+            raise click.UsageError(f"{count} argument(s) too many; quote values with spaces", ctx)
+        return []
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Say that settings are flags."""
@@ -90,9 +105,8 @@ class SettingsCommand(click.Command):
 
 
 def setting_flags(ctx: click.Context) -> list[str]:
-    """The settings' flags that the command was given, as they were written."""
-    flags: list[str] = ctx.meta[_FLAGS]
-    return flags
+    """The settings' flags that the command was given, as `--name=value`."""
+    return given_flags(ctx)
 
 
 def settings_of(ctx: click.Context) -> Settings:
@@ -106,6 +120,8 @@ def settings_of(ctx: click.Context) -> Settings:
     settings = load_settings(setting_flags(ctx), os.environ)
     quiet = "warning" if settings.log_level == "info" else settings.log_level
     setup_logging(quiet, settings.log_format)
+    for hint in variable_hints(os.environ):
+        _log.warning("%s", hint)
     return settings
 
 
@@ -117,36 +133,7 @@ def seconds(text: str) -> float:
     """
     try:
         return read_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(f"expected {error}, got {text!r}") from None
-
-
-def _take_flags(args: list[str], own: Iterable[str]) -> tuple[list[str], list[str]]:
-    flags: list[str] = []
-    rest: list[str] = []
-    end = args.index("--") if "--" in args else len(args)
-    words = args[:end]
-    prefixes = _driver_prefixes(words)
-    while words:
-        word = words[0]
-        taken, _ = split(words[:2], ())
-        name = plain_name(word[2:].partition("=")[0])
-        if word.startswith("--") and word not in own and _is_setting(name, prefixes):
-            flags += taken[0]
-            words = words[len(taken[0]) :]
-        else:
-            rest.append(words.pop(0))
-    return flags, rest + args[end:]
-
-
-def _is_setting(name: str, prefixes: tuple[str, ...]) -> bool:
-    known = any(name == option.name for option in OPTIONS)
-    return known or name.removeprefix("no_").startswith(prefixes)
-
-
-def _driver_prefixes(words: list[str]) -> tuple[str, ...]:
-    """What flags of drivers begin with: the plugins that are installed, or named right here."""
-    from micro.plugins import list_plugins
-
-    named = {text for flag in split(words, ())[0] for text in flag[0].split("=")[1:] + flag[1:]}
-    return tuple(f"{plain_name(name)}_" for name in {*list_plugins(), *named} if name)
+    except ValueError:
+        raise click.BadParameter(
+            f"expected a duration, such as 500ms, 5s or 1m, got {text!r}"
+        ) from None

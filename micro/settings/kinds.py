@@ -1,234 +1,238 @@
-"""Kinds of settings: what each accepts, whether typed, written as text or read from a file.
+"""The types of settings that pydantic does not have: durations, sizes, addresses, pairs.
 
-A reader takes whatever a source had and returns the value, or raises ValueError saying what it
-expects; who asks adds where the value came from. Reading a value twice changes nothing.
+Each takes a typed value as well as text, since a setting may come from code, a file, a variable
+or a flag. Reading a value twice changes nothing.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import partial
+from datetime import timedelta
+from itertools import pairwise
 from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from micro.errors import InvalidName
 from micro.names import check_service
 
 __all__ = [
-    "ADDRESSES",
-    "PAIRS",
-    "SERVICE_NAME",
-    "SWITCH",
-    "TEXT",
-    "Kind",
-    "choice",
-    "count",
-    "duration",
-    "hide_secrets",
-    "nearest",
+    "Addresses",
+    "Count",
+    "CountOrZero",
+    "Duration",
+    "DurationOrZero",
+    "LogLevel",
+    "Pairs",
+    "ServiceName",
+    "Size",
+    "Switch",
+    "Syntax",
+    "Text",
+    "Word",
     "read_duration",
-    "shown_size",
-    "size",
+    "read_size",
+    "show_size",
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """What a setting accepts.
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """How a value is written; part of a setting's type.
 
     Attributes:
-        read: Turns what a source had into the value; raises ValueError with what it expects.
-        placeholder: The word for a value in the help.
-        repeats: Whether a flag given again adds to the one before it.
-        switch: Whether a flag stands alone, `--name` or `--no-name`.
+        placeholder: Stands for a value in the help.
+        expected: Completes `expected ...` in an error.
     """
 
-    read: Callable[[object], object]
     placeholder: str
-    repeats: bool = False
-    switch: bool = False
+    expected: str
 
 
-def choice(*names: str, also: Mapping[str, str] = MappingProxyType({})) -> Kind:
-    """One of some words, in any case.
-
-    Args:
-        names: The words.
-        also: Other spellings, and the word that each stands for.
-    """
-    return Kind(read=partial(_read_choice, names, also), placeholder="|".join(names))
-
-
-def count(least: int) -> Kind:
-    """A whole number, `least` or more."""
-    return Kind(read=partial(_read_count, least), placeholder="NUMBER")
-
-
-def duration(*, zero: bool = False) -> Kind:
-    """Seconds as a float: a number, or text such as `500ms`, `5s`, `1m30s`.
-
-    Args:
-        zero: Whether no time at all is allowed.
-    """
-    return Kind(read=partial(read_duration, zero=zero), placeholder="DURATION")
+MAX_DURATION_SECONDS = 365 * 86_400.0
+MIN_SIZE_BYTES = 1 << 10
+_SECONDS_PER_UNIT = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86_400.0,
+}
+_DURATION_STEP = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h|d)", re.ASCII)
+_DURATION = re.compile(rf"(?:{_DURATION_STEP.pattern})+", re.ASCII)
+_BYTES_PER_UNIT = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "": 1}
+_SIZE = re.compile(r"(\d{1,18}) ?(KiB|MiB|GiB)?", re.ASCII)
 
 
-def size(min_bytes: int) -> Kind:
-    """Bytes as an int: a whole number, or text such as `512KiB`, `64MiB`, `1GiB`."""
-    return Kind(read=partial(_read_size, min_bytes), placeholder="SIZE")
-
-
-def shown_size(number: int) -> str:
-    """A number of bytes in the largest unit that divides it."""
-    for unit, scale in sorted(_SIZE_UNITS.items(), key=lambda item: -item[1]):
-        if unit and number and number % scale == 0:
-            return f"{number // scale}{unit}"
-    return str(number)
-
-
-def read_duration(value: object, *, zero: bool = False) -> float:
-    """Read what `duration` accepts.
+def read_duration(value: object) -> float:
+    """Read a duration as seconds: a number, text such as `500ms` or `1m30s`, or a timedelta.
 
     Raises:
-        ValueError: it is none; the text says what is expected.
+        ValueError: it is none of these, negative, or more than a year.
     """
-    seconds = _seconds(value)
-    if 0 <= seconds <= _YEAR and (zero or seconds > 0):
-        return seconds
-    bound = "0 or more" if zero else "more than 0"
-    raise ValueError(f"a duration, {bound} and at most a year, such as 500ms, 5s or 1m")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that was likely meant, or empty."""
-    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.7)), "")
-
-
-def hide_secrets(text: str) -> str:
-    """Take all that stands before the last `@` out of an address: it may be a password."""
-    return f"***{text[text.rindex('@') :]}" if "@" in text else text
-
-
-_YEAR = 365 * 86_400.0
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_STEP = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_DURATION = re.compile(rf"(?:{_STEP.pattern})+")
-_SIZE_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_SIZE = re.compile(r"(\d{1,18})\s*(KiB|MiB|GiB)?", re.ASCII)
-_WORDS = {
-    **dict.fromkeys(("1", "true", "yes", "on"), True),
-    **dict.fromkeys(("0", "false", "no", "off"), False),
-}
-
-
-def _read_text(value: object) -> str:
-    if isinstance(value, str) and value.isprintable():
-        return value.strip()
-    raise ValueError("text without control characters")
-
-
-def _read_service(value: object) -> str:
-    text = _read_text(value)
-    try:
-        return check_service(text) if text else ""
-    except InvalidName:
-        raise ValueError("letters, digits, '_' and '-' in tokens parted by dots") from None
-
-
-def _read_choice(names: tuple[str, ...], also: Mapping[str, str], value: object) -> str:
-    word = str(value).strip().lower()
-    word = also.get(word, word)
-    if word in names:
-        return word
-    hint = nearest(word, names)
-    raise ValueError(f"one of {', '.join(names)}" + (f" (did you mean {hint}?)" if hint else ""))
-
-
-def _read_count(least: int, value: object) -> int:
-    try:
-        number = int(value) if isinstance(value, str) else value
-    except ValueError:
-        number = None
-    if isinstance(number, int) and not isinstance(number, bool) and number >= least:
-        return number
-    raise ValueError(f"a whole number, {least} or more")
-
-
-def _read_size(min_bytes: int, value: object) -> int:
-    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    number = int(found[1]) * _SIZE_UNITS[found[2] or ""] if found else value
-    if isinstance(number, int) and not isinstance(number, bool) and number >= min_bytes:
-        return number
-    raise ValueError(f"a size, {shown_size(min_bytes)} or more, such as 65536, 512KiB or 64MiB")
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, str):
-        text = value.strip()
-        if _DURATION.fullmatch(text):
-            return sum(float(number) * _UNITS[unit] for number, unit in _STEP.findall(text))
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, str) and _DURATION.fullmatch(text := value.strip()):
+        steps = _DURATION_STEP.findall(text)
+        seconds = sum(float(number) * _SECONDS_PER_UNIT[unit] for number, unit in steps)
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
         try:
-            return float(text)
-        except ValueError:
-            return math.nan
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        # An int too large for a float is as far beyond the bound as infinity.
-        return float(value) if abs(value) < 1e300 else math.inf
-    return math.nan
+            seconds = float(value)
+        except OverflowError as error:
+            raise ValueError("more than a year") from error
+    else:
+        raise ValueError("not a duration")
+    if not 0 <= seconds <= MAX_DURATION_SECONDS:
+        raise ValueError("negative, or more than a year")
+    return seconds
 
 
-def _read_switch(value: object) -> bool:
-    word = _WORDS.get(str(value).strip().lower())
-    if word is None:
-        raise ValueError("true or false")
-    return word
+def read_size(value: object) -> object:
+    """Read text such as `512KiB` as bytes; leave anything else to the type's other checks."""
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return int(found[1]) * _BYTES_PER_UNIT[found[2] or ""] if found else _whole(value)
 
 
-def _read_addresses(value: object) -> tuple[str, ...]:
-    """Addresses as the plugin will read them; here only blanks and control characters are bad."""
+def show_size(size: int) -> str:
+    """Write bytes in the largest unit that divides them."""
+    unit, scale = next(item for item in _BYTES_PER_UNIT.items() if size % item[1] == 0)
+    return f"{size // scale}{unit}"
+
+
+def _whole(value: object) -> object:
+    """Refuse what pydantic would round or convert without a word: 2.0, true."""
+    if isinstance(value, bool | float):
+        raise ValueError("not a whole number")
+    return value
+
+
+def _positive(seconds: float) -> float:
+    if not seconds:
+        raise ValueError("zero")
+    return seconds
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("control characters")
+    return text.strip()
+
+
+def _service_name(name: str) -> str:
+    try:
+        return check_service(name) if name else ""
+    except InvalidName as error:
+        raise ValueError(error.detail) from error
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _log_level(value: object) -> object:
+    return {"trace": "debug", "warn": "warning", "fatal": "critical"}.get(str(value), value)
+
+
+def _split_addresses(value: object) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list | tuple):
-        raise ValueError(_ADDRESSES)
-    found: list[str] = []
-    for text in texts:
-        if not isinstance(text, str):
-            raise ValueError(_ADDRESSES)
-        found += [part.strip() for part in text.split(",") if part.strip()]
-    if any(not part.isprintable() or " " in part for part in found):
-        raise ValueError(_ADDRESSES)
-    return tuple(found)
+        raise ValueError("not a list")
+    return tuple(part for text in texts for part in _parts_of(text))
 
 
-def _read_pairs(value: object) -> Mapping[str, str]:
+def _parts_of(text: object) -> list[str]:
+    """Split addresses at commas; a comma may also be part of a password that was not encoded."""
+    if not isinstance(text, str):
+        raise ValueError("not text")
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if any(not part.isprintable() or " " in part for part in parts):
+        raise ValueError("spaces or control characters")
+    for before, part in pairwise(parts):
+        # `nats://ann:pass,word@host`: no scheme after the comma, and credentials only there.
+        if "@" in part and "://" not in part.partition("@")[0] and "@" not in before:
+            raise ValueError("a comma in a password")
+    return parts
+
+
+def _split_pairs(value: object) -> dict[str, str]:
     if isinstance(value, Mapping):
-        pairs = [(str(key), item) for key, item in value.items()]
-        if all(isinstance(item, str | int | float) for _, item in pairs):
-            return MappingProxyType({key: _plain(item) for key, item in pairs})
-        raise ValueError(_PAIRS)
+        if not all(isinstance(item, str | int | float) for item in value.values()):
+            raise ValueError("a value that is not text or a number")
+        return {str(key): _as_text(item) for key, item in value.items()}
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list | tuple):
-        raise ValueError(_PAIRS)
-    found = {}
+        raise ValueError("not pairs")
+    pairs = {}
     for text in (part for item in texts for part in str(item).split(",") if part.strip()):
         key, equals, item = text.partition("=")
         if not equals or not key.strip():
-            raise ValueError(_PAIRS)
-        found[key.strip()] = item.strip()
-    return MappingProxyType(found)
+            raise ValueError("no key, or no '='")
+        pairs[key.strip()] = item.strip()
+    return pairs
 
 
-def _plain(value: object) -> str:
+def _as_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-_ADDRESSES = "addresses parted by commas, without blanks"
-_PAIRS = "pairs such as zone=a,rack=7"
+_YEAR = "at most a year, such as 500ms, 5s or 1m"
 
-TEXT = Kind(read=_read_text, placeholder="TEXT")
-SERVICE_NAME = Kind(read=_read_service, placeholder="NAME")
-SWITCH = Kind(read=_read_switch, placeholder="", switch=True)
-ADDRESSES = Kind(read=_read_addresses, placeholder="ADDRESS,...")
-PAIRS = Kind(read=_read_pairs, placeholder="KEY=VALUE", repeats=True)
+Text = Annotated[str, AfterValidator(_printable), Syntax("TEXT", "text without control characters")]
+ServiceName = Annotated[
+    str,
+    AfterValidator(_printable),
+    AfterValidator(_service_name),
+    Syntax("NAME", "dot-separated tokens of letters, digits, '_' and '-'"),
+]
+Switch = Annotated[bool, Syntax("", "true or false")]
+Word = BeforeValidator(_lower)
+"""Makes a `Literal` accept any case."""
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error", "critical"],
+    BeforeValidator(_log_level),
+    Word,
+]
+DurationOrZero = Annotated[
+    float,
+    BeforeValidator(read_duration),
+    Syntax("DURATION", f"a duration, 0 or more and {_YEAR}"),
+]
+Duration = Annotated[
+    float,
+    BeforeValidator(read_duration),
+    AfterValidator(_positive),
+    Syntax("DURATION", f"a duration, more than 0 and {_YEAR}"),
+]
+CountOrZero = Annotated[
+    int, BeforeValidator(_whole), Field(ge=0), Syntax("NUMBER", "a whole number, 0 or more")
+]
+Count = Annotated[
+    int, BeforeValidator(_whole), Field(ge=1), Syntax("NUMBER", "a whole number, 1 or more")
+]
+Size = Annotated[
+    int,
+    BeforeValidator(read_size),
+    Field(ge=MIN_SIZE_BYTES),
+    Syntax("SIZE", "a size, 1KiB or more, such as 65536, 512KiB or 64MiB"),
+]
+Addresses = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split_addresses),
+    Syntax(
+        "ADDRESS,...",
+        "comma-separated addresses without spaces;"
+        " percent-encode special characters in a password (a comma is %2C)",
+    ),
+]
+Pairs = Annotated[
+    Mapping[str, str],
+    BeforeValidator(_split_pairs),
+    AfterValidator(MappingProxyType),
+    Syntax("KEY=VALUE", "pairs such as zone=a,rack=7"),
+]

@@ -15,22 +15,34 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from micro.errors import ConfigError
-from micro.settings.kinds import nearest, shown_size
-from micro.settings.model import OPTIONS, PARTS, Option, Part, Settings
+from micro.settings.flags import read_flags
+from micro.settings.hints import nearest
+from micro.settings.model import OPTIONS, PARTS, Part, Settings
+from micro.settings.option import Option
 from micro.settings.sources import (
     Found,
-    Layer,
+    Source,
     plain_name,
     read_arguments,
     read_environ,
     read_file,
-    read_flags,
 )
 
-__all__ = ["OPTIONS", "PARTS", "Option", "Part", "Settings", "load_settings", "settings_help"]
+__all__ = [
+    "OPTIONS",
+    "PARTS",
+    "Option",
+    "Part",
+    "Settings",
+    "load_settings",
+    "settings_help",
+    "variable_hints",
+]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _BY_NAME = {option.name: option for option in OPTIONS}
+# A variable may be another program's, so only a close match is worth a hint.
+_VARIABLE_CUTOFF = 0.8
 
 
 def load_settings(
@@ -43,22 +55,22 @@ def load_settings(
 
     Args:
         argv: Flags, without the program's name.
-        environ: Variables; others than `MICRO_*` are not looked at.
+        environ: Variables; only `MICRO_*` are read.
         overrides: What the program gave in code, by name; the strongest source. A plugin's options
-            are a mapping under the plugin's name. `None` is as good as not given.
+            are a mapping under the plugin's name. `None` means not given.
 
     Raises:
         ConfigError: a flag, key or argument is unknown, or a value cannot be used.
     """
-    layers = _layers(argv, environ, overrides)
+    sources = _sources(argv, environ, overrides)
     values: dict[str, object] = {
         option.name: option.read(found)
         for option in OPTIONS
-        if (found := _first(layers, option.name)) is not None
+        if (found := _first(sources, option.name)) is not None
     }
     chosen = {part: str(values.get(part) or _BY_NAME[part].default) for part in PARTS}
-    tables = {name: _driver_options(layers, name) for name in chosen.values()}
-    _refuse_unknown(layers, tuple(tables))
+    tables = {name: _driver_options(sources, name) for name in chosen.values()}
+    _refuse_unknown(sources, tuple(tables))
     for part, name in chosen.items():
         values[part] = name
         address = tables[name].get("address")
@@ -70,86 +82,88 @@ def load_settings(
             for name, table in tables.items()
         }
     )
-    return Settings(**values)  # type: ignore[arg-type]  # each was read by its own field's kind
+    return Settings(**values)  # type: ignore[arg-type]  # each was read by its own field's type
 
 
-def _layers(
+def _sources(
     argv: Sequence[str], environ: Mapping[str, str], overrides: Mapping[str, object]
-) -> list[Layer]:
+) -> list[Source]:
     """Every source, the strongest first."""
-    switches = {option.name for option in OPTIONS if option.kind.switch}
-    repeated = {option.name for option in OPTIONS if option.kind.repeats}
-    flags, words = read_flags(argv, switches=switches, repeated=repeated)
-    if words:
-        raise ConfigError(f"argument {words[0]!r}: only flags are expected, such as --transport")
-    layers = [read_arguments(overrides), flags, read_environ(environ)]
-    if (found := _first(layers, "config")) is not None:
-        layers.append(read_file(str(_BY_NAME["config"].read(found)), found.source))
-        if (inner := layers[-1].values.get("config")) is not None:
+    sources = [read_arguments(overrides), read_flags(argv), read_environ(environ)]
+    if (found := _first(sources, "config")) is not None:
+        sources.append(read_file(str(_BY_NAME["config"].read(found)), found.source))
+        if (inner := sources[-1].values.get("config")) is not None:
             raise ConfigError(f"{inner.source}: a file cannot name another")
-    return layers
+    return sources
 
 
-def _first(layers: Iterable[Layer], name: str) -> Found | None:
-    return next((layer.values[name] for layer in layers if name in layer.values), None)
+def _first(sources: Iterable[Source], name: str) -> Found | None:
+    return next((source.values[name] for source in sources if name in source.values), None)
 
 
-def _driver_options(layers: Sequence[Layer], plugin: str) -> dict[str, Found]:
+def _driver_options(sources: Sequence[Source], plugin: str) -> dict[str, Found]:
     """A plugin's options, by table or prefix, the weakest source first."""
     found: dict[str, Found] = {}
     prefix = plain_name(plugin) + "_"
-    for layer in reversed(layers):
-        table = layer.values.get(plain_name(plugin))
+    for source in reversed(sources):
+        table = source.values.get(plain_name(plugin))
         if table is not None and isinstance(table.value, Mapping):
             for key, value in table.value.items():
                 found[plain_name(key)] = Found(value, f"{table.source}.{key}")
-        for name, value in layer.values.items():
+        for name, value in source.values.items():
             if name.startswith(prefix) and name not in _BY_NAME:
                 found[name.removeprefix(prefix)] = value
     return found
 
 
-def _refuse_unknown(layers: Iterable[Layer], chosen: tuple[str, ...]) -> None:
+def _refuse_unknown(sources: Iterable[Source], chosen: tuple[str, ...]) -> None:
     plugins = {plain_name(name) for name in chosen}
     # A table of a plugin that is installed may wait in the file until the plugin is chosen.
     installed = {plain_name(entry.name) for entry in entry_points(group="micro.plugins")}
-    for layer in layers:
-        for name, found in layer.values.items():
-            if not layer.strict or name in _BY_NAME:
+    for source in sources:
+        for name, found in source.values.items():
+            if not source.strict or name in _BY_NAME:
                 continue
             table = isinstance(found.value, Mapping) and name in plugins | installed
             if not table and not any(name.startswith(f"{plugin}_") for plugin in plugins):
-                raise ConfigError(_unknown(layer.kind, name, found.source))
+                raise ConfigError(_unknown(source.kind, name, found.source))
 
 
 def _unknown(kind: str, name: str, source: str) -> str:
-    hint = nearest(name.removeprefix("no_"), _BY_NAME)
+    hint = nearest(name, _BY_NAME)
     dashes = "--" if kind == "flag" else ""
-    if hint:
-        return f"{source}: there is no such {kind}; did you mean {dashes}{hint}?"
-    return f"{source}: there is no such {kind}; there are {', '.join(_BY_NAME)}"
+    also = f"did you mean {dashes}{hint}?" if hint else "'micro run --help' lists the settings"
+    return f"{source}: there is no such {kind}; {also}"
+
+
+def variable_hints(environ: Mapping[str, str]) -> list[str]:
+    """A line for each `MICRO_*` variable that is no setting but looks like a misspelt one.
+
+    They are not errors, since a platform may have set them.
+    """
+    installed = tuple(f"{plain_name(one.name)}_" for one in entry_points(group="micro.plugins"))
+    hints = []
+    for name, found in read_environ(environ).values.items():
+        if name not in _BY_NAME and not name.startswith(installed):
+            hint = nearest(name, _BY_NAME, cutoff=_VARIABLE_CUTOFF)
+            text = f"{found.source} is not a setting; did you mean MICRO_{hint.upper()}?"
+            hints += [text] if hint else []
+    return hints
 
 
 def settings_help() -> str:
     """All settings as lines of text, for a program's `--help`."""
     lines = []
     for option in OPTIONS:
-        lines.append(f"  --{option.name.replace('_', '-')} {option.kind.placeholder}".rstrip())
-        default = _shown_default(option)
-        lines.append(f"      {option.help}" + (f" (default {default})" if default else ""))
+        lines.append(f"  {option.flag} {option.syntax.placeholder}".rstrip())
+        default = f" (default {option.default_text})" if option.default_text else ""
+        lines.append(f"      {option.help}{default}")
     lines += [
         "  --PLUGIN-OPTION VALUE",
         "      a driver's own option, for instance --nats-user_credentials PATH",
         "",
         "Dashes or underscores; --x-y is MICRO_X_Y in the environment and x_y in the file that",
         "--config names (TOML). The first of flag, variable, file and default counts.",
+        "Other users of the machine can read flags: give passwords in variables or files.",
     ]
     return "\n".join(lines)
-
-
-def _shown_default(option: Option) -> str:
-    if isinstance(option.default, float):
-        return f"{option.default:g}s"
-    if option.kind.placeholder == "SIZE" and isinstance(option.default, int):
-        return shown_size(option.default)
-    return "" if option.default in ("", (), {}, False) else str(option.default)

@@ -1,26 +1,32 @@
-"""The settings themselves: each declared once, as a field with its kind, default and help."""
+"""The settings themselves: each declared once, as a field with its type, default and help."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, field, fields
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, SkipValidation, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
 from micro.errors import ConfigError
+from micro.settings.hints import hide_secrets
 from micro.settings.kinds import (
-    ADDRESSES,
-    PAIRS,
-    SERVICE_NAME,
-    SWITCH,
-    TEXT,
-    Kind,
-    choice,
-    count,
-    duration,
-    hide_secrets,
-    size,
+    Addresses,
+    Count,
+    CountOrZero,
+    Duration,
+    DurationOrZero,
+    LogLevel,
+    Pairs,
+    ServiceName,
+    Size,
+    Switch,
+    Text,
+    Word,
 )
+from micro.settings.option import Option
 from micro.settings.sources import Found
 
 __all__ = ["OPTIONS", "PARTS", "Option", "Part", "Settings"]
@@ -31,26 +37,21 @@ Part = Literal["transport", "broker", "registry"]
 PARTS: tuple[Part, ...] = ("transport", "broker", "registry")
 
 _T = TypeVar("_T")
-_LOG_LEVELS = choice(
-    *("debug", "info", "warning", "error", "critical"),
-    also={"trace": "debug", "warn": "warning", "fatal": "critical"},
-)
+_Tables = Annotated[Mapping[str, Mapping[str, Any]], SkipValidation]
 
 
-def _nothing() -> Mapping[str, str]:
-    return MappingProxyType({})
-
-
-def _no_plugins() -> Mapping[str, Mapping[str, object]]:
-    return MappingProxyType({})
-
-
-def _setting(default: _T, kind: Kind, help: str) -> _T:
+def _setting(default: _T, help: str) -> _T:
     """Declare a setting."""
-    return field(default=default, hash=False, metadata={"kind": kind, "help": help})
+    return field(default=default, metadata={"help": help})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@dataclass(
+    frozen=True,
+    slots=True,
+    kw_only=True,
+    repr=False,
+    config=ConfigDict(extra="forbid", hide_input_in_errors=True),
+)
 class Settings:
     """All settings, checked. Each one's meaning is beside it; durations are in seconds.
 
@@ -63,75 +64,75 @@ class Settings:
         ConfigError: a value cannot be used.
     """
 
-    transport: str = _setting("nats", TEXT, "plugin that carries calls")
-    transport_address: tuple[str, ...] = _setting((), ADDRESSES, "its servers")
-    broker: str = _setting("nats", TEXT, "plugin that carries events")
-    broker_address: tuple[str, ...] = _setting((), ADDRESSES, "its servers")
-    registry: str = _setting("nats", TEXT, "plugin that finds services")
-    registry_address: tuple[str, ...] = _setting((), ADDRESSES, "its servers")
-    selector: str = _setting(
-        "least_in_flight",
-        choice("random", "round_robin", "least_in_flight"),
-        "how a caller picks one of several nodes",
+    transport: Text = _setting("nats", "plugin that carries calls")
+    transport_address: Addresses = _setting((), "its servers")
+    broker: Text = _setting("nats", "plugin that carries events")
+    broker_address: Addresses = _setting((), "its servers")
+    registry: Text = _setting("nats", "plugin that finds services")
+    registry_address: Addresses = _setting((), "its servers")
+    selector: Annotated[Literal["random", "round_robin", "least_in_flight"], Word] = _setting(
+        "least_in_flight", "how a caller picks one of several nodes"
     )
-    server_name: str = _setting("", SERVICE_NAME, "the service's name")
-    server_version: str = _setting("latest", TEXT, "the service's version")
-    server_id: str = _setting("", TEXT, "this instance's id; fresh and unique if not given")
-    server_address: str = _setting("", TEXT, "where to listen; fresh and unique if not given")
-    server_metadata: Mapping[str, str] = field(
-        default_factory=_nothing,
+    server_name: ServiceName = _setting("", "the service's name")
+    server_version: Text = _setting("latest", "the service's version")
+    server_id: Text = _setting("", "this instance's id; fresh and unique if not given")
+    server_address: Text = _setting("", "where to listen; fresh and unique if not given")
+    server_metadata: Pairs = field(
+        default_factory=lambda: MappingProxyType({}),
         hash=False,
-        metadata={"kind": PAIRS, "help": "what others can select nodes by; may be repeated"},
+        metadata={"help": "what others can select nodes by; may be repeated"},
     )
-    register_ttl: float = _setting(90.0, duration(), "until a silent node is forgotten")
-    register_interval: float = _setting(30.0, duration(), "between announcements of a node")
-    client_request_timeout: float = _setting(5.0, duration(), "for a call, retries included")
-    client_retries: int = _setting(2, count(0), "further tries of a call that cannot have run")
-    client_content_type: str = _setting("application/json", TEXT, "how requests are written")
-    compression: str = _setting(
-        "off", choice("off", "gzip", "zstd"), "of bodies, to services that can read it"
+    register_ttl: Duration = _setting(90.0, "until a silent node is forgotten")
+    register_interval: Duration = _setting(30.0, "between announcements of a node")
+    client_request_timeout: Duration = _setting(5.0, "for a call, retries included")
+    client_retries: CountOrZero = _setting(2, "further tries of a call that cannot have run")
+    client_content_type: Text = _setting("application/json", "how requests are written")
+    compression: Annotated[Literal["off", "gzip", "zstd"], Word] = _setting(
+        "off", "of bodies, to services that can read it"
     )
-    compression_threshold: int = _setting(1024, count(1024), "bytes that are worth compressing")
-    shutdown_timeout: float = _setting(30.0, duration(zero=True), "for a stop, to finish work")
-    connect_timeout: float = _setting(5.0, duration(), "for the first connection to stand")
-    max_concurrency: int = _setting(1024, count(1), "calls that a server runs at once")
-    max_queue: int = _setting(1024, count(0), "calls that may wait for their turn")
-    max_streams: int = _setting(1024, count(1), "streams that a server runs at once")
-    max_body: int = _setting(64 << 20, size(1024), "of one body, decompressed")
-    memory_budget: int = _setting(
-        256 << 20, size(1 << 20), "of all partial, queued and decompressed bodies of the process"
+    compression_threshold: Size = _setting(1024, "smallest body that is compressed")
+    start_timeout: Duration = _setting(60.0, "for a start, hooks included")
+    shutdown_timeout: DurationOrZero = _setting(30.0, "for a stop, to finish work")
+    connect_timeout: Duration = _setting(5.0, "for the first connection to be made")
+    max_concurrency: Count = _setting(1024, "calls that a server runs at once")
+    max_queue: CountOrZero = _setting(1024, "calls that may wait for their turn")
+    max_streams: Count = _setting(1024, "streams that a server runs at once")
+    max_body: Size = _setting(64 << 20, "largest body, decompressed")
+    memory_budget: Size = _setting(
+        256 << 20, "for all partial, queued and decompressed bodies of the process"
     )
-    threads: int = _setting(32, count(1), "plain def handlers that run at once")
-    server_timeout: float = _setting(60.0, duration(), "for a handler whose caller set no limit")
-    subscriber_max_concurrency: int = _setting(
-        256, count(1), "events that each subscriber handles at once"
+    threads: Count = _setting(32, "plain def handlers that run at once")
+    server_timeout: Duration = _setting(60.0, "for a handler whose caller set no limit")
+    subscriber_max_concurrency: Count = _setting(256, "events that each subscriber handles at once")
+    subscriber_max_queue: CountOrZero = _setting(
+        65_536, "events that may wait, for each subscriber"
     )
-    subscriber_max_queue: int = _setting(
-        65_536, count(0), "events that may wait, for each subscriber"
+    subscriber_timeout: DurationOrZero = _setting(
+        60.0, "for the handling of one event; 0 for no limit"
     )
-    subscriber_timeout: float = _setting(
-        60.0, duration(zero=True), "for the handling of one event; 0 for no limit"
+    health_address: Text = _setting("", "host:port for /livez and /readyz; none if not given")
+    stall_threshold: DurationOrZero = _setting(
+        0.25, "of a blocked event loop, to log where it is blocked; 0 to turn off"
     )
-    start_timeout: float = _setting(60.0, duration(), "for a start, hooks included")
-    health_address: str = _setting("", TEXT, "host:port for /livez and /readyz; none if not given")
-    stall_threshold: float = _setting(
-        0.25, duration(zero=True), "of a blocked event loop, to log where it stands; 0 for never"
-    )
-    log_level: str = _setting("info", _LOG_LEVELS, "least important log lines to write")
-    log_format: str = _setting("text", choice("text", "json"), "how log lines look")
-    access_log: bool = _setting(False, SWITCH, "write a log line for each call that is served")
-    config: str = _setting("", TEXT, "TOML file to read settings from")
-    plugins: Mapping[str, Mapping[str, object]] = field(default_factory=_no_plugins, hash=False)
+    log_level: LogLevel = _setting("info", "least important log lines to write")
+    log_format: Annotated[Literal["text", "json"], Word] = _setting("text", "how log lines look")
+    access_log: Switch = _setting(False, "write a log line for each call that is served")
+    config: Text = _setting("", "TOML file to read settings from")
+    plugins: _Tables = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
-    def __post_init__(self) -> None:
-        for option in OPTIONS:
-            value = option.read(Found(getattr(self, option.name), f"argument {option.name}"))
-            object.__setattr__(self, option.name, value)
-        if self.register_interval >= self.register_ttl:
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check(cls, given: object, validate: Callable[[object], Self]) -> Self:
+        try:
+            settings = validate(given)
+        except ValidationError as error:
+            raise _config_error(error) from None
+        if settings.register_interval >= settings.register_ttl:
             raise ConfigError(
-                f"register_interval ({self.register_interval:g}s) must be less than"
-                f" register_ttl ({self.register_ttl:g}s), or nodes are forgotten in between"
+                f"register_interval ({settings.register_interval:g}s) must be less than"
+                f" register_ttl ({settings.register_ttl:g}s), or nodes are forgotten in between"
             )
+        return settings
 
     def __repr__(self) -> str:
         shown = [
@@ -140,11 +141,9 @@ class Settings:
             if (value := getattr(self, option.name)) != option.default
         ]
         # A driver's options may be passwords under any name: only their names are shown.
-        shown += [f"plugins.{name}=({', '.join(sorted(table))})" for name, table in self._tables()]
+        tables = sorted((name, table) for name, table in self.plugins.items() if table)
+        shown += [f"plugins.{name}=({', '.join(sorted(table))})" for name, table in tables]
         return f"Settings({', '.join(shown)})"
-
-    def _tables(self) -> list[tuple[str, Mapping[str, object]]]:
-        return sorted((name, table) for name, table in self.plugins.items() if table)
 
     def plugin(self, part: Part) -> str:
         """The name of the plugin chosen for a part."""
@@ -153,7 +152,7 @@ class Settings:
     def addresses(self, part: Part) -> tuple[str, ...]:
         """A part's addresses; if it has none, those of the other parts with the same plugin.
 
-        Empty when none of them has any: the plugin's default is meant, by all of them alike.
+        Empty when none of them has any: all of them then use the plugin's default.
 
         Raises:
             ConfigError: the other parts' addresses differ, so that none is the obvious one.
@@ -173,44 +172,33 @@ class Settings:
         return given[peers[0]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One setting's declaration, from which its flag, variable, file key and help derive."""
-
-    name: str
-    default: object
-    kind: Kind
-    help: str
-
-    def read(self, found: Found) -> object:
-        """Read what a source had.
-
-        Raises:
-            ConfigError: it cannot be used; the text says where it came from.
-        """
-        # A flag without its value was read as True, one with `no-` as False.
-        if found.value is True and not self.kind.switch and found.source.startswith("flag"):
-            raise ConfigError(f"{found.source}: it needs a value, {self.kind.placeholder}")
-        try:
-            return self.kind.read(found.value)
-        except ValueError as error:
-            value = hide_secrets(repr(found.value))
-            raise ConfigError(f"{found.source}: expected {error}, got {value}") from None
-
-
-OPTIONS: tuple[Option, ...] = tuple(
-    Option(
-        name=f.name,
-        default=f.default if f.default_factory is MISSING else f.default_factory(),
-        kind=f.metadata["kind"],
-        help=f.metadata["help"],
+def _declared() -> tuple[Option, ...]:
+    types = get_type_hints(Settings, include_extras=True)
+    return tuple(
+        Option(
+            f.name,
+            f.default if f.default_factory is MISSING else f.default_factory(),
+            f.metadata["help"],
+            types[f.name],
+        )
+        for f in fields(Settings)
+        if "help" in f.metadata
     )
-    for f in fields(Settings)
-    if "kind" in f.metadata
-)
+
+
+OPTIONS: tuple[Option, ...] = _declared()
 """Every setting, in the order of the help."""
 
 
+def _config_error(error: ValidationError) -> ConfigError:
+    """The error for the first value that the class was given and cannot use."""
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    option = next((one for one in OPTIONS if one.name == name), None)
+    if option is None:
+        return ConfigError(f"argument {name}: there is no such setting")
+    return option.refusal(Found(first["input"], f"argument {name}"))
+
+
 def _shown(value: object) -> str:
-    texts = [hide_secrets(str(item)) for item in value] if isinstance(value, tuple) else value
-    return repr(dict(texts) if isinstance(texts, Mapping) else texts)
+    return repr(dict(value)) if isinstance(value, Mapping) else hide_secrets(value)

@@ -1,51 +1,43 @@
-"""Where settings come from: arguments in code, flags, the environment and a file."""
+"""Where settings come from: arguments in code, the environment and a file."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from micro.errors import ConfigError
 
-__all__ = [
-    "Found",
-    "Layer",
-    "plain_name",
-    "read_arguments",
-    "read_environ",
-    "read_file",
-    "read_flags",
-    "split",
-]
+__all__ = ["Found", "Source", "plain_name", "read_arguments", "read_environ", "read_file"]
 
 _PREFIX = "MICRO_"
 
-# Kubernetes sets such variables for every service of a namespace; one called `micro-nats` would
-# otherwise become options of the plugin `nats`.
-_KUBERNETES = re.compile(
-    r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_.+)?)?)"
+# Kubernetes and Docker set such variables for every service of a namespace; those of one called
+# `micro-nats` would otherwise become options of the plugin `nats`.
+_INJECTED_NAME = re.compile(
+    r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)"
 )
+_INJECTED_PORT = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 class Found(NamedTuple):
-    """One value as its source had it, and where that is, in words."""
+    """One value as its source had it, and the source's name, such as `variable MICRO_X`."""
 
     value: object
     source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """All that one source had, by name, with underscores.
+class Source:
+    """All values of one source, by name, with underscores.
 
     Attributes:
         kind: What the source calls a setting: `argument`, `flag`, `variable` or `key`.
         values: What was found.
-        strict: Whether a name that nobody knows is a mistake. In the environment it is not:
-            others may have put it there.
+        strict: Whether an unknown name is a mistake. In the environment it is not: a platform may
+            have set it.
     """
 
     kind: str
@@ -53,9 +45,9 @@ class Layer:
     strict: bool = True
 
 
-def read_arguments(arguments: Mapping[str, object]) -> Layer:
-    """Read what the program gave in code; `None` is as good as not given."""
-    return Layer(
+def read_arguments(arguments: Mapping[str, object]) -> Source:
+    """Read what the program gave in code; `None` means not given."""
+    return Source(
         kind="argument",
         values={
             plain_name(name): Found(value, f"argument {name}")
@@ -65,22 +57,22 @@ def read_arguments(arguments: Mapping[str, object]) -> Layer:
     )
 
 
-def read_environ(environ: Mapping[str, str]) -> Layer:
-    """Read the variables that begin with `MICRO_`; an empty one is as good as not set."""
+def read_environ(environ: Mapping[str, str]) -> Source:
+    """Read the variables that begin with `MICRO_`; an empty one counts as not set."""
     found = {}
     for name, value in environ.items():
         rest = name.removeprefix(_PREFIX)
-        if rest != name and value and not _KUBERNETES.fullmatch(rest):
+        if rest != name and value and not _is_injected(rest, value):
             found[rest.lower()] = Found(value, f"variable {name}")
-    return Layer(kind="variable", values=found, strict=False)
+    return Source(kind="variable", values=found, strict=False)
 
 
-def read_file(path: str, source: str) -> Layer:
+def read_file(path: str, source: str) -> Source:
     """Read a TOML file.
 
     Args:
         path: The file.
-        source: Who named it, in words.
+        source: The source that named it.
 
     Raises:
         ConfigError: it cannot be read.
@@ -94,52 +86,7 @@ def read_file(path: str, source: str) -> Layer:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: {path!r} is not valid TOML: {error}") from error
     values = {plain_name(key): Found(value, f"{path}: {key}") for key, value in table.items()}
-    return Layer(kind="key", values=values)
-
-
-def read_flags(
-    argv: Sequence[str], *, switches: Collection[str] = (), repeated: Collection[str] = ()
-) -> tuple[Layer, list[str]]:
-    """Read flags: `--name value`, `--name=value`, `--name`, `--no-name`.
-
-    Args:
-        argv: Words, without the program's name.
-        switches: Flags that never take the next word.
-        repeated: Flags whose values add up to a list.
-
-    Returns:
-        The flags, and the words that are not flags. After `--` no word is one.
-    """
-    found: dict[str, Found] = {}
-    flags, words = split(argv, switches)
-    for flag in flags:
-        spelling, equals, text = flag[0].partition("=")
-        name = plain_name(spelling[2:])
-        value: object = text if equals else flag[1] if len(flag) > 1 else True
-        if value is True and name.startswith("no_"):
-            name, value = name[3:], False
-        if name in repeated and name in found and isinstance(value, str):
-            value = [*_as_list(found[name].value), value]
-        found[name] = Found(value, f"flag {spelling}")
-    return Layer(kind="flag", values=found), words
-
-
-def split(argv: Sequence[str], switches: Collection[str]) -> tuple[list[list[str]], list[str]]:
-    """Part flags, each with its value if that is a word of its own, from other words."""
-    flags: list[list[str]] = []
-    words: list[str] = []
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        if word == "--":
-            return flags, words + rest
-        if not word.startswith("--"):
-            words.append(word)
-        elif _takes_next(word, switches) and rest and not rest[0].startswith("--"):
-            flags.append([word, rest.pop(0)])
-        else:
-            flags.append([word])
-    return flags, words
+    return Source(kind="key", values=values)
 
 
 def plain_name(name: str) -> str:
@@ -147,10 +94,7 @@ def plain_name(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _takes_next(word: str, switches: Collection[str]) -> bool:
-    name = plain_name(word[2:])
-    return "=" not in word and name not in switches and not name.startswith("no_")
-
-
-def _as_list(value: object) -> list[object]:
-    return value if isinstance(value, list) else [value]
+def _is_injected(name: str, value: str) -> bool:
+    """Whether a container platform set this variable to tell where some service is."""
+    port = name == "PORT" or name.endswith("_PORT")
+    return bool(_INJECTED_NAME.fullmatch(name) or (port and _INJECTED_PORT.fullmatch(value)))

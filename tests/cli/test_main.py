@@ -9,7 +9,7 @@ import click
 import pytest
 
 from micro.cli import _micro, main
-from micro.cli.group import _COMMANDS, _take_flags
+from micro.cli.group import _COMMANDS
 from micro.cli.output import exit_code, table
 from micro.errors import (
     BadRequest,
@@ -122,15 +122,6 @@ def test_ctrl_c_is_code_130(monkeypatch, micro) -> None:
     monkeypatch.setattr(_micro, "main", interrupted)
 
     assert micro("services")[0] == 130
-
-
-def test_flags_of_settings_are_told_from_words_and_own_options() -> None:
-    argv = ["a", "--registry", "x:open_x", "--x:open_x-size=3", "--nats-tls_ca", "f", "--json", "b"]
-
-    flags, rest = _take_flags([*argv, "--no-nats-pedantic", "--", "--transport"], {"--json"})
-
-    assert flags == [*argv[1:6], "--no-nats-pedantic"]
-    assert rest == ["a", "--json", "b", "--", "--transport"]
 
 
 def test_a_flag_without_its_value_is_refused(micro) -> None:

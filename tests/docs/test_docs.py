@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from micro.settings.kinds import shown_size
 from micro.settings.load import OPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -34,11 +33,8 @@ def test_python_in_the_docs_compiles(page: Path) -> None:
 def settings_table() -> str:
     rows = ["| setting | default | what it is |", "|---|---|---|"]
     for option in OPTIONS:
-        default = option.default
-        shown = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
-        if option.kind.placeholder == "SIZE":
-            shown = f"`{shown_size(default)}`"
-        rows.append(f"| `{option.name}` | {shown if default else 'none'} | {option.help} |")
+        default = f"`{option.default_text}`" if option.default_text else "none"
+        rows.append(f"| `{option.name}` | {default} | {option.help} |")
     return "\n".join(rows)
 
 

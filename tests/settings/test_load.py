@@ -8,7 +8,7 @@ import math
 import pytest
 
 from micro.errors import ConfigError
-from micro.settings.load import OPTIONS, Settings, load_settings, settings_help
+from micro.settings.load import OPTIONS, Settings, load_settings, settings_help, variable_hints
 
 # Every flag of go-micro's that names a part we have, with ours: text, and what becomes of it.
 GIVEN = {
@@ -251,7 +251,7 @@ def test_settings_are_frozen_comparable_and_can_be_checked_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "-1s", "-1", "nan", "inf", "-inf", "1e400", "5 s", "5d", "1s-1s", "9999h"]
+    "text", ["", "x", "-1s", "-1", "nan", "inf", "-inf", "1e400", "5 s", "5y", "1s-1s", "9999h"]
 )
 def test_a_duration_that_makes_no_sense_is_refused(text) -> None:
     assert "flag --shutdown-timeout: expected a duration" in refusal(f"--shutdown-timeout={text}")
@@ -272,15 +272,15 @@ def test_a_count_that_makes_no_sense_is_refused(value) -> None:
     ("argv", "parts"),
     [
         (["--tranport", "x"], ["flag --tranport", "did you mean --transport?"]),
-        (["--zzz"], ["flag --zzz", "there are transport, "]),
+        (["--zzz"], ["flag --zzz", "no such flag", "micro run --help"]),
         (["--transport"], ["flag --transport", "needs a value"]),
         (["--transport", "--broker=x"], ["flag --transport", "needs a value"]),
         (["--selector", "rondom"], ["--selector", "round_robin", "did you mean random?", "rondom"]),
         (["--log-format", "xml"], ["--log-format", "text, json", "'xml'"]),
-        (["--server_metadata", "zone"], ["--server_metadata", "zone=a", "'zone'"]),
-        (["--server_name", "a b"], ["--server_name", "letters", "'a b'"]),
+        (["--server_metadata", "zone"], ["--server-metadata", "zone=a", "'zone'"]),
+        (["--server_name", "a b"], ["--server-name", "letters", "'a b'"]),
         (["--register_ttl", "20"], ["register_interval (30s)", "register_ttl (20s)"]),
-        (["extra"], ["'extra'", "only flags"]),
+        (["extra"], ["only flags"]),
         (["--config", "/no/such.toml"], ["flag --config", "/no/such.toml", "No such file"]),
         (["--kafka-acks", "all"], ["flag --kafka-acks", "no such flag"]),
     ],
@@ -314,6 +314,21 @@ def test_a_file_that_is_not_text_is_refused(tmp_path) -> None:
     path.write_bytes(b"\xff\xfe")
 
     assert "not valid TOML" in refusal("--config", str(path))
+
+
+def test_a_misspelt_variable_gets_a_hint_and_does_not_stop_the_program() -> None:
+    environ = {
+        "MICRO_MAX_QUEU": "10",
+        "MICRO_MAX_QUEUE": "7",
+        "MICRO_PORT": "tcp://10.0.0.1:80",
+        "MICRO_PROXY": "x",
+        "MICRO_NATS_USER": "ann",
+    }
+
+    assert load(environ=environ).max_queue == 7
+    assert variable_hints(environ) == [
+        "variable MICRO_MAX_QUEU is not a setting; did you mean MICRO_MAX_QUEUE?"
+    ]
 
 
 def test_a_bad_variable_is_named() -> None:

@@ -1,31 +1,29 @@
-"""How flags are read from words, apart from what they mean."""
+"""What is read from the environment."""
 
 from __future__ import annotations
 
-from micro.settings.sources import read_flags, split
+from micro.settings.sources import read_environ
 
 
-def values(argv, **how):
-    layer, words = read_flags(argv, **how)
-    return {name: found.value for name, found in layer.values.items()}, words
+def test_only_variables_with_a_value_and_the_prefix_are_read() -> None:
+    found = read_environ({"MICRO_A_B": "1", "MICRO_C": "", "MICROPHONE": "2", "PATH": "3"})
+
+    assert {name: one.value for name, one in found.values.items()} == {"a_b": "1"}
 
 
-def test_a_switch_never_takes_the_next_word() -> None:
-    assert values(["--fast", "x"], switches={"fast"}) == ({"fast": True}, ["x"])
-    assert values(["--no-fast", "x"], switches={"fast"}) == ({"fast": False}, ["x"])
-    assert values(["--fast=no"], switches={"fast"}) == ({"fast": "no"}, [])
+def test_variables_that_container_platforms_set_are_left_out() -> None:
+    environ = {
+        "MICRO_SERVICE_HOST": "10.0.0.1",
+        "MICRO_SERVICE_PORT": "80",
+        "MICRO_SERVICE_PORT_HTTP": "80",
+        "MICRO_PORT": "tcp://10.0.0.1:80",
+        "MICRO_NATS_PORT": "tcp://10.0.0.1:4222",
+        "MICRO_NATS_PORT_4222_TCP": "tcp://10.0.0.1:4222",
+        "MICRO_NATS_PORT_4222_TCP_PROTO": "tcp",
+    }
+
+    assert read_environ(environ).values == {}
 
 
-def test_a_value_may_begin_with_one_dash_and_contain_equals() -> None:
-    assert values(["--a", "-5", "--b=c=d", "--e="]) == ({"a": "-5", "b": "c=d", "e": ""}, [])
-
-
-def test_the_last_of_a_flag_counts_unless_it_adds_up() -> None:
-    argv = ["--a", "1", "--a", "2", "--a", "3"]
-
-    assert values(argv) == ({"a": "3"}, [])
-    assert values(argv, repeated={"a"}) == ({"a": ["1", "2", "3"]}, [])
-
-
-def test_nothing_after_two_dashes_is_a_flag() -> None:
-    assert split(["x", "--a", "1", "--", "--b"], ()) == ([["--a", "1"]], ["x", "--b"])
+def test_a_port_that_is_a_number_is_not_from_a_platform() -> None:
+    assert [*read_environ({"MICRO_REDIS_PORT": "6379"}).values] == ["redis_port"]
