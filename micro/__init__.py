@@ -2,14 +2,16 @@
 
 from micro.backend import ConnectionEvent, ConnectionState
 from micro.client.client import Client
-from micro.client.selector import Where
+from micro.client.selector import Strategy, Where
 from micro.client.stream import ClientStream
+from micro.codec.contract import Codec
 from micro.context import Context
 from micro.deadline import Deadline
 from micro.errors import (
     BadRequest,
     Cancelled,
     Conflict,
+    ConnectionLost,
     DeadlineExceeded,
     Forbidden,
     InternalError,
@@ -21,25 +23,31 @@ from micro.errors import (
     Unauthorized,
     Unavailable,
 )
+from micro.handlers.raises import raises
 from micro.memory import MemoryBackend
 from micro.message import Message
-from micro.middleware import Next, Request, Response
+from micro.middleware import Layer, Next, Request, Response
+from micro.plugins import Backends
 from micro.service import Service, open_client
 from micro.settings.load import Settings, load_settings
 
 __all__ = [
+    "Backends",
     "BadRequest",
     "Cancelled",
     "Client",
     "ClientStream",
+    "Codec",
     "Conflict",
     "ConnectionEvent",
+    "ConnectionLost",
     "ConnectionState",
     "Context",
     "Deadline",
     "DeadlineExceeded",
     "Forbidden",
     "InternalError",
+    "Layer",
     "MemoryBackend",
     "Message",
     "MethodNotAllowed",
@@ -52,9 +60,11 @@ __all__ = [
     "Response",
     "Service",
     "Settings",
+    "Strategy",
     "Unauthorized",
     "Unavailable",
     "Where",
     "load_settings",
     "open_client",
+    "raises",
 ]

@@ -1,13 +1,27 @@
 """One tree of errors, the same on both sides of the wire.
 
+    MicroError
+    ├── BadRequest 400: CodecError, InvalidName
+    ├── Unauthorized 401, Forbidden 403, NotFound 404, MethodNotAllowed 405
+    ├── DeadlineExceeded 408 (also a TimeoutError)
+    ├── Conflict 409, PayloadTooLarge 413, ResourceExhausted 429, Cancelled 499
+    ├── InternalError 500, Unimplemented 501
+    ├── Unavailable 503
+    │   └── TransportError: ConnectionLost, SocketClosed, NoResponders
+    └── UsageError (never sent): ConfigError, HandlerError, InvalidName, PluginError
+
 Codes are go-micro's: HTTP numbers (go-micro `errors/errors.go`). The code picks the class wherever
-an error is rebuilt, so `except NotFound` means the same whether it was raised here or far away.
+an error is rebuilt, so `except NotFound` means the same at both ends. An application derives
+classes of its own from these; their fields travel as `details` (`docs/wire.md`, section 5).
 """
 
 from __future__ import annotations
 
-import json
+import inspect
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from types import FunctionType, MappingProxyType
+from typing import Any, ClassVar
 
 __all__ = [
     "BadRequest",
@@ -25,7 +39,6 @@ __all__ = [
     "MicroError",
     "NoResponders",
     "NotFound",
-    "NotImplementedHere",
     "PayloadTooLarge",
     "PluginError",
     "ResourceExhausted",
@@ -33,24 +46,58 @@ __all__ = [
     "TransportError",
     "Unauthorized",
     "Unavailable",
+    "Unimplemented",
     "UsageError",
-    "error_from_wire",
-    "error_to_wire",
 ]
 
 
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+_RESERVED = frozenset(
+    {"bundle", "code", "detail", "details", "id", "kinds", "refused", "retry_after", "self"}
+)
+
+
+def _declared(cls: type) -> Iterator[str]:
+    """The fields that a class adds: annotated names, and parameters of its own `__init__`."""
+    annotated = inspect.get_annotations(cls)
+    names = [name for name, type_ in annotated.items() if "ClassVar" not in str(type_)]
+    made = vars(cls).get("__init__")
+    if isinstance(made, FunctionType):
+        names += inspect.signature(made).parameters
+    return (name for name in names if name not in _RESERVED and not name.startswith("_"))
+
+
 class MicroError(Exception):
-    """The root: a code, a detail for people, and the id of whoever raised it.
+    """The root: a code, a detail for people, and the id of the service that raised it.
+
+    A subclass may declare fields, which travel to the caller with the error. Its fields are the
+    names annotated in its body and the parameters of its own `__init__`, each with the value of the
+    attribute of that name; names that begin with an underscore stay here.
+
+        class OutOfStock(Conflict):
+            def __init__(self, sku: str, left: int) -> None:
+                super().__init__(f"only {left} of {sku} left")
+                self.sku = sku
+                self.left = left
 
     Args:
         detail: What went wrong, in a sentence without secrets; it crosses the wire.
         code: An HTTP-like number; the class's own when not given.
-        id: Who says so: a service's name, or `micro.client` and the like for the framework.
+        id: The sender: a service's name, or `micro.client` and the like for the framework.
         retry_after: Seconds to wait before another try is sensible; `None` when unknown.
         refused: True when the request surely did not run, so that trying elsewhere is safe.
+        details: More about it, as values that JSON can hold; it crosses the wire.
     """
 
+    # Defaults on the class, so that a dataclass need not call `__init__`.
     code: int = 500
+    detail: str = ""
+    id: str = ""
+    retry_after: float | None = None
+    refused: bool = False
+    _details: Mapping[str, object] = _NOTHING
+    _kinds: tuple[str, ...] = ()
+    _fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -60,6 +107,7 @@ class MicroError(Exception):
         id: str = "",
         retry_after: float | None = None,
         refused: bool = False,
+        details: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -68,6 +116,30 @@ class MicroError(Exception):
         self.refused = refused
         if code is not None:
             self.code = code
+        if details:
+            self._details = dict(details)
+            vars(self).update((name, details[name]) for name in self._fields if name in details)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._fields = tuple(dict.fromkeys((*cls._fields, *_declared(cls))))
+
+    def __reduce__(self) -> Any:
+        # Copied and pickled by its state: subclasses have constructors of their own.
+        return _restore, (type(self), self.args, vars(self))
+
+    @property
+    def details(self) -> dict[str, object]:
+        """What was given as `details`, and the values of the class's own fields."""
+        values = {name: getattr(self, name, _NOTHING) for name in self._fields}
+        own = {name: value for name, value in values.items() if value is not _NOTHING}
+        return {**self._details, **own}
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the application's own classes: the object's, or those that its sender named."""
+        own = (cls.__name__ for cls in type(self).__mro__ if _is_applications(cls))
+        return self._kinds or tuple(own)
 
     @property
     def status(self) -> str:
@@ -92,7 +164,7 @@ class CodecError(BadRequest):
 
 
 class Unauthorized(MicroError):
-    """401: the caller did not say who it is, or could not prove it."""
+    """401: the caller gave no identity, or could not prove it."""
 
     code = 401
 
@@ -104,18 +176,18 @@ class Forbidden(MicroError):
 
 
 class NotFound(MicroError):
-    """404: no such service, endpoint or thing."""
+    """404: no such endpoint or thing."""
 
     code = 404
 
 
 class MethodNotAllowed(MicroError):
-    """405: the endpoint is there, but not for this kind of call."""
+    """405: the endpoint exists, but not for this kind of call."""
 
     code = 405
 
 
-class DeadlineExceeded(MicroError):
+class DeadlineExceeded(MicroError, TimeoutError):
     """408: the time ran out; the request may have run."""
 
     code = 408
@@ -146,19 +218,19 @@ class Cancelled(MicroError):
 
 
 class InternalError(MicroError):
-    """500: the handler failed in a way it did not foresee; the reason stays in its log."""
+    """500: the handler failed unexpectedly; the reason is in its log only."""
 
     code = 500
 
 
-class NotImplementedHere(MicroError):
+class Unimplemented(MicroError):
     """501: the peer does not know how to do this."""
 
     code = 501
 
 
 class Unavailable(MicroError):
-    """503: nobody could be reached. See `refused` for whether the request may have run."""
+    """503: no node could be reached; `refused` tells whether the request may have run."""
 
     code = 503
 
@@ -167,8 +239,8 @@ class TransportError(Unavailable):
     """503: a socket or the connection below it failed.
 
     Attributes:
-        bundle: The number of the first bundle that surely was not taken, and no later one either
-            (see `micro.transport.Socket.send`); `None` when the transport cannot tell.
+        bundle: The first bundle number that the peer did not accept, nor any later one (see
+            `micro.transport.Socket.send`); `None` when the transport cannot tell.
     """
 
     bundle: int | None = None
@@ -183,7 +255,7 @@ class SocketClosed(TransportError):
 
 
 class NoResponders(TransportError):
-    """503: nobody listens at the address.
+    """503: nothing listens at the address.
 
     Args:
         bundle: See `TransportError`.
@@ -195,7 +267,7 @@ class NoResponders(TransportError):
 
 
 class UsageError(MicroError):
-    """The program is wrong, not the world: found at decoration or start, never sent."""
+    """A mistake in the program or its settings, found at decoration or start; never sent."""
 
 
 class ConfigError(UsageError):
@@ -207,53 +279,20 @@ class PluginError(UsageError):
 
 
 class HandlerError(UsageError):
-    """A handler's signature cannot be served; the text names its function and file."""
+    """A handler or its options cannot be served; the text names its function and file."""
 
 
 class InvalidName(UsageError, BadRequest):
-    """A service, endpoint, topic or queue name that would not survive the wire."""
+    """A service, endpoint, topic or queue name that cannot be used on the wire."""
 
     code = 400
 
 
-_BY_CODE: dict[int, type[MicroError]] = {
-    cls.code: cls
-    for cls in (
-        BadRequest,
-        Unauthorized,
-        Forbidden,
-        NotFound,
-        MethodNotAllowed,
-        DeadlineExceeded,
-        Conflict,
-        PayloadTooLarge,
-        ResourceExhausted,
-        Cancelled,
-        InternalError,
-        NotImplementedHere,
-        Unavailable,
-    )
-}
+def _restore(cls: type[MicroError], args: tuple[Any, ...], state: dict[str, Any]) -> MicroError:
+    error = cls.__new__(cls, *args)
+    vars(error).update(state)
+    return error
 
 
-def error_to_wire(error: MicroError) -> str:
-    """Write an error as go-micro does: id, code, detail and status as JSON, without empty ones."""
-    fields = {"id": error.id, "code": error.code, "detail": error.detail, "status": error.status}
-    return json.dumps({k: v for k, v in fields.items() if v}, separators=(",", ":"))
-
-
-def error_from_wire(text: str) -> MicroError:
-    """Rebuild an error from a `Micro-Error` header.
-
-    A go-micro handler's plain error is bare text: it becomes an InternalError with that detail.
-    """
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError):
-        fields = None
-    if not isinstance(fields, dict):
-        return InternalError(text)
-    code = fields.get("code")
-    number = code if isinstance(code, int) and code > 0 else 500
-    cls = _BY_CODE.get(number, MicroError)
-    return cls(str(fields.get("detail", "")), code=number, id=str(fields.get("id", "")))
+def _is_applications(cls: type) -> bool:
+    return issubclass(cls, MicroError) and cls.__module__ != __name__

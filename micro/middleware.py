@@ -1,4 +1,4 @@
-"""One shape of middleware, mounted in three places: client, server and subscriber.
+"""One shape of middleware, mounted in four places: client, server, subscriber and publisher.
 
     async def layer(request: Request, next: Next) -> Response: ...
 
@@ -9,21 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 from micro.deadline import Deadline
 
-__all__ = ["Layer", "Next", "Request", "Response", "fold"]
+__all__ = ["Layer", "Next", "Request", "Response", "Side", "fold"]
+
+Side = Literal["client", "server", "subscriber", "publisher"]
+"""Where a layer is mounted."""
 
 
 class Request:
     """What a layer sees on the way in; it may change the headers and the value.
 
     Attributes:
-        side: `client`, `server` or `subscriber`: where the layer is mounted.
+        side: Where the layer is mounted.
         service: The service that is called, or that handles.
-        endpoint: The endpoint's name; a topic on the subscriber's side.
-        headers: Headers that go out (client), or came in (server, subscriber).
+        endpoint: The endpoint's name; a topic at a subscriber or publisher.
+        headers: Headers that go out (client, publisher), or came in (server, subscriber).
         value: The request or event, already a value of its type; for a stream of requests an
             async iterator of them.
         deadline: When the answer is wanted; `None` for an event.
@@ -33,7 +36,7 @@ class Request:
 
     def __init__(
         self,
-        side: str,
+        side: Side,
         service: str,
         endpoint: str,
         headers: dict[str, str],
@@ -68,7 +71,7 @@ Next = Callable[[Request], Awaitable[Response]]
 """The rest of the chain."""
 
 Layer = Callable[[Request, Next], Awaitable[Response]]
-"""One middleware. It calls `next(request)` as often as it likes, not at all included."""
+"""One middleware. It calls `next(request)` once, several times or not at all."""
 
 
 def fold(layers: Sequence[Layer], innermost: Next) -> Next:

@@ -25,7 +25,7 @@ from micro.handlers.endpoint import (
     endpoints_from_object,
     subscriber_from_function,
 )
-from micro.handlers.signature import where
+from micro.handlers.signature import location_of
 from micro.memory import MemoryBackend
 from micro.middleware import Layer
 from micro.names import check_service
@@ -203,7 +203,7 @@ class Service:
         """
         if inspect.iscoroutinefunction(hook):
             raise HandlerError(
-                f"{where(hook)}: on_connection takes a plain function, not a coroutine"
+                f"{location_of(hook)}: on_connection takes a plain function, not a coroutine"
             )
         self.connection_hooks.append(hook)
         return hook
@@ -394,6 +394,6 @@ def _put(endpoints: dict[str, Endpoint], endpoint: Endpoint) -> None:
     if taken is not None:
         raise HandlerError(
             f"two handlers are named {endpoint.name!r}: "
-            f"{where(taken.handler)} and {where(endpoint.handler)}"
+            f"{location_of(taken.handler)} and {location_of(endpoint.handler)}"
         )
     endpoints[endpoint.name] = endpoint

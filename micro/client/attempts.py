@@ -18,6 +18,7 @@ from micro.client.selector import Where
 from micro.client.stream import StreamCall
 from micro.deadline import Deadline, enforce
 from micro.errors import DeadlineExceeded, MicroError, NoResponders, TransportError, Unavailable
+from micro.handlers.raises import as_raised
 from micro.message import Message
 from micro.middleware import Request
 from micro.wire.headers import ERROR, application_headers, error_from
@@ -33,11 +34,13 @@ class Wanted:
         retries: How often it may be tried again where that is safe.
         where: Which nodes may answer.
         idempotent: Whether running it twice does no harm; `None` asks the registry.
+        raises: The application's errors that the caller knows.
     """
 
     retries: int
     where: Where | None = None
     idempotent: bool | None = None
+    raises: tuple[type[MicroError], ...] = ()
 
 
 @dataclass(slots=True)
@@ -95,6 +98,8 @@ class Caller:
                     limit = self._share(plan, route, wanted, attempts, deadline)
                 reply = await channel.call(outgoing, body, limit)
                 error = error_from(reply.headers) if ERROR in reply.headers else None
+                if error is not None and wanted.raises:
+                    error = as_raised(error, wanted.raises)
                 if peer.breaker.failures or not peer.breaker.closed:
                     peer.breaker.success()
                 if error is None:

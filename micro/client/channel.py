@@ -18,7 +18,6 @@ from micro.errors import (
     NoResponders,
     ResourceExhausted,
     TransportError,
-    error_to_wire,
 )
 from micro.message import Message
 from micro.telemetry.metrics import ClientCounters
@@ -26,6 +25,7 @@ from micro.transport.contract import Receiver, Socket
 from micro.wire.assembler import Assembler
 from micro.wire.chunks import is_chunk
 from micro.wire.compression import ACCEPT_ENCODING, CONTENT_ENCODING, Compression, decompress
+from micro.wire.errors import error_to_wire
 from micro.wire.flow import WINDOW_ITEMS
 from micro.wire.headers import (
     CHUNKED,

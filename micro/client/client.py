@@ -20,6 +20,7 @@ from micro.codec import Codecs
 from micro.deadline import Deadline, ambient_deadline, enforce
 from micro.errors import DeadlineExceeded, HandlerError, MicroError
 from micro.events.publisher import Publisher
+from micro.handlers.raises import check_raises
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.registry.contract import Registry
 from micro.scope import open_scope
@@ -129,6 +130,7 @@ class Client:
         idempotent: bool | None = ...,
         retries: int | None = ...,
         content_type: str | None = ...,
+        raises: Sequence[type[MicroError]] = ...,
         fallback: Fallback[R] | None = ...,
     ) -> R: ...
 
@@ -146,6 +148,7 @@ class Client:
         idempotent: bool | None = ...,
         retries: int | None = ...,
         content_type: str | None = ...,
+        raises: Sequence[type[MicroError]] = ...,
         fallback: Fallback[Any] | None = ...,
     ) -> Any: ...
 
@@ -162,6 +165,7 @@ class Client:
         idempotent: bool | None = None,
         retries: int | None = None,
         content_type: str | None = None,
+        raises: Sequence[type[MicroError]] = (),
         fallback: Fallback[Any] | None = None,
     ) -> Any:
         """Call an endpoint and wait for its answer.
@@ -182,6 +186,8 @@ class Client:
                 endpoint when not given.
             retries: How often it may be tried again where that is safe.
             content_type: How to write the request.
+            raises: Errors of the application's own that it may raise, as classes: they arrive with
+                their fields. Others arrive as the class of their code, with `details`.
             fallback: Gives a value in place of the error, should the call fail.
 
         Raises:
@@ -189,8 +195,9 @@ class Client:
         """
         plan = self._plans.get(service, endpoint, type(request), response_type, content_type)
         wanted = self._usual
-        if where is not None or idempotent is not None or retries is not None:
-            wanted = Wanted(wanted.retries if retries is None else retries, where, idempotent)
+        if where is not None or idempotent is not None or retries is not None or raises:
+            most = wanted.retries if retries is None else retries
+            wanted = Wanted(most, where, idempotent, check_raises(raises))
         try:
             deadline = self._deadline(timeout)
             if not self.options.middleware:
@@ -216,6 +223,7 @@ class Client:
         headers: dict[str, str] | None = ...,
         where: Where | None = ...,
         content_type: str | None = ...,
+        raises: Sequence[type[MicroError]] = ...,
     ) -> AbstractAsyncContextManager[ClientStream[R]]: ...
 
     @overload
@@ -230,6 +238,7 @@ class Client:
         headers: dict[str, str] | None = ...,
         where: Where | None = ...,
         content_type: str | None = ...,
+        raises: Sequence[type[MicroError]] = ...,
     ) -> AbstractAsyncContextManager[ClientStream[Any]]: ...
 
     @asynccontextmanager
@@ -244,6 +253,7 @@ class Client:
         headers: dict[str, str] | None = None,
         where: Where | None = None,
         content_type: str | None = None,
+        raises: Sequence[type[MicroError]] = (),
     ) -> AsyncIterator[ClientStream[Any]]:
         """Open a stream; leaving the block ends it at both ends.
 
@@ -258,11 +268,13 @@ class Client:
             headers: Headers of the application's own.
             where: Which nodes may answer.
             content_type: How to write requests.
+            raises: Errors of the application's own that it may raise; see `call`.
 
         Raises:
             MicroError: the stream could not be opened, or failed.
         """
         plan = self._plans.get(service, endpoint, type(request), response_type, content_type)
+        known = check_raises(raises)
         deadline = self._deadline(timeout)
         layered = Request("client", service, endpoint, dict(headers or {}), request, deadline)
         async with (
@@ -277,7 +289,7 @@ class Client:
                     opened.callback(channel.socket.close)
                 opened.callback(call.close)
                 encode = self._codecs.encoder_for(plan.content_type, Any)
-                stream = ClientStream[Any](call, encode, plan.decode)
+                stream = ClientStream[Any](call, encode, plan.decode, known)
                 if isinstance(request.value, AsyncIterable):
                     scope.start(stream.send_all(request.value))
                 return Response(stream, {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from micro.codec.contract import Decoder, Encoder
@@ -14,6 +14,7 @@ from micro.errors import (
     MicroError,
     ResourceExhausted,
 )
+from micro.handlers.raises import as_raised
 from micro.message import Message
 from micro.wire.flow import WINDOW_ITEMS, ReceiveWindow, SendCredit
 from micro.wire.headers import CREDIT, EOS, ERROR, ID, SIGNAL, credit_from, error_from
@@ -33,8 +34,15 @@ class ClientStream(Generic[T]):
     good order, and raises its error otherwise; what came before the error can still be received.
     """
 
-    def __init__(self, call: StreamCall, encode: Encoder | None, decode: Decoder) -> None:
+    def __init__(
+        self,
+        call: StreamCall,
+        encode: Encoder | None,
+        decode: Decoder,
+        raises: Sequence[type[MicroError]] = (),
+    ) -> None:
         self._call = call
+        self._raises = raises
         self._encode = encode
         self._decode = decode
 
@@ -42,7 +50,7 @@ class ClientStream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        body = await self._call.window.receive()
+        body = await self._next_body()
         if body is None:
             raise StopAsyncIteration
         return self._read(body)
@@ -54,7 +62,7 @@ class ClientStream(Generic[T]):
             ConnectionLost: the stream ended without it.
             MicroError: the stream failed.
         """
-        body = await self._call.window.receive()
+        body = await self._next_body()
         if body is None:
             raise ConnectionLost("the stream ended without an answer", id="micro.client")
         return self._read(body)
@@ -66,7 +74,10 @@ class ClientStream(Generic[T]):
             MicroError: the peer has ended the stream.
         """
         assert self._encode is not None
-        await self._call.send(self._encode(request))
+        try:
+            await self._call.send(self._encode(request))
+        except MicroError as error:
+            raise self._as_raised(error) from None
 
     def finish(self) -> None:
         """Tell the peer that no more requests come; answers still do. A second call does nothing.
@@ -85,6 +96,15 @@ class ClientStream(Generic[T]):
             if not self._call.window.ended:
                 raise
         self.finish()
+
+    async def _next_body(self) -> bytes | None:
+        try:
+            return await self._call.window.receive()
+        except MicroError as error:
+            raise self._as_raised(error) from None
+
+    def _as_raised(self, error: MicroError) -> MicroError:
+        return as_raised(error, self._raises) if self._raises else error
 
     def _read(self, body: bytes) -> T:
         try:

@@ -6,9 +6,10 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from micro.errors import HandlerError
+from micro.errors import HandlerError, MicroError
 from micro.handlers.endpoint import camel_case
-from micro.handlers.signature import where
+from micro.handlers.raises import raises_of
+from micro.handlers.signature import location_of
 from micro.names import check_endpoint
 
 if TYPE_CHECKING:
@@ -53,25 +54,29 @@ def _method(
     try:
         types = get_type_hints(function, localns=names)
     except NameError as error:
-        raise HandlerError(f"{where(function)}: its annotations name nothing: {error}") from None
+        raise HandlerError(
+            f"{location_of(function)}: its annotations name nothing: {error}"
+        ) from None
     if "return" not in types:
-        raise HandlerError(f"{where(function)}: say what it returns, as in '-> Balance'")
+        raise HandlerError(f"{location_of(function)}: say what it returns, as in '-> Balance'")
     answer = types.pop("return")
-    split = _splitter(function)
+    split = _splitter(function, raises_of(function))
     sends_many = any(get_origin(each) in _MANY for each in types.values())
     if get_origin(answer) in _MANY:
         return _stream(client, service, endpoint, get_args(answer)[0], split)
     if not inspect.iscoroutinefunction(function):
-        raise HandlerError(f"{where(function)}: write 'async def', or return an AsyncIterator")
+        raise HandlerError(
+            f"{location_of(function)}: write 'async def', or return an AsyncIterator"
+        )
     if sends_many:
         return _collect(client, service, endpoint, answer, split)
     return _call(client, service, endpoint, answer, split)
 
 
-def _splitter(function: Callable[..., Any]) -> _Split:
+def _splitter(function: Callable[..., Any], known: tuple[type[MicroError], ...]) -> _Split:
     """What parts a method's arguments into the request and the options of the call."""
     name, default = "", None
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, Any] = {"raises": known} if known else {}
     _, *parameters = inspect.signature(function).parameters.values()
     for parameter in parameters:
         given = parameter.default is not inspect.Parameter.empty and parameter.default is not ...
@@ -81,7 +86,7 @@ def _splitter(function: Callable[..., Any]) -> _Split:
         elif parameter.kind is not inspect.Parameter.VAR_KEYWORD:
             if name:
                 raise HandlerError(
-                    f"{where(function)}: a call takes one request; make {parameter.name!r} "
+                    f"{location_of(function)}: a call takes one request; make {parameter.name!r} "
                     "keyword-only if it is an option, as in '*, timeout: float'"
                 )
             name, default = parameter.name, parameter.default if given else None

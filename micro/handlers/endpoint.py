@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from types import FunctionType, MappingProxyType
 from typing import Any, TypedDict, Unpack
 
-from micro.errors import HandlerError, InvalidName
-from micro.handlers.signature import Bind, Kind, read_signature, where
+from micro.errors import HandlerError, InvalidName, MicroError
+from micro.handlers.raises import check_raises, raises_of
+from micro.handlers.signature import Bind, Kind, location_of, read_signature
 from micro.names import check_endpoint, check_pattern, check_queue
 
 __all__ = [
@@ -40,11 +41,13 @@ class EndpointOptions(TypedDict, total=False):
         idempotent: Running it twice does no harm, so that clients may try again.
         max_concurrency: How many calls may run at once; `None` leaves it to the service.
         metadata: Text for the registry.
+        raises: Errors of the application's own that it raises; the registry tells callers of them.
     """
 
     idempotent: bool
     max_concurrency: int | None
     metadata: Mapping[str, str]
+    raises: Sequence[type[MicroError]]
 
 
 class SubscriberBounds(TypedDict, total=False):
@@ -77,11 +80,11 @@ class Endpoint:
             gives an awaitable, an async generator, or, when `blocking`, the response itself. The
             request is an async iterator when requests stream, and ignored without `takes_request`.
         takes_request: Whether the handler has a parameter for the request.
-        wants_context: Whether it has one of type `Context`.
         blocking: A plain `def`: it must run in a thread, not on the event loop.
         metadata: Text for the registry.
         idempotent: Running it twice does no harm.
         max_concurrency: How many calls may run at once; `None` leaves it to the service.
+        raises: Errors of the application's own that it raises.
     """
 
     name: str
@@ -91,11 +94,11 @@ class Endpoint:
     response_type: Any
     bind: Bind
     takes_request: bool = True
-    wants_context: bool = False
     blocking: bool = False
     metadata: Mapping[str, str] = field(default_factory=lambda: _NOTHING, hash=False)
     idempotent: bool = False
     max_concurrency: int | None = None
+    raises: tuple[type[MicroError], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +113,6 @@ class SubscriberSpec:
         event_type: What to decode; `NoneType` when the function takes no event.
         bind: Calls it with `(event, context)`, leaving out what it does not take.
         takes_event: Whether it has a parameter for the event.
-        wants_context: Whether it has one of type `Context`.
         blocking: A plain `def`: it must run in a thread, not on the event loop.
         max_concurrency: Events that are handled at once; `None` leaves it to the service.
         max_queue: Further events that may wait; `None` leaves it to the service.
@@ -124,7 +126,6 @@ class SubscriberSpec:
     event_type: Any
     bind: Bind
     takes_event: bool = True
-    wants_context: bool = False
     blocking: bool = False
     max_concurrency: int | None = None
     max_queue: int | None = None
@@ -156,7 +157,9 @@ def endpoint_from_function(
     signature = read_signature(function, localns)
     most = options.get("max_concurrency")
     if most is not None and most < 1:
-        raise HandlerError(f"{where(function)}: max_concurrency must be at least 1, got {most!r}")
+        raise HandlerError(
+            f"{location_of(function)}: max_concurrency must be at least 1, got {most!r}"
+        )
     return Endpoint(
         name=wanted,
         kind=signature.kind,
@@ -165,11 +168,11 @@ def endpoint_from_function(
         response_type=signature.response_type,
         bind=signature.bind,
         takes_request=signature.takes_request,
-        wants_context=signature.wants_context,
         blocking=signature.blocking,
         metadata=MappingProxyType(dict(options.get("metadata", _NOTHING))),
         idempotent=options.get("idempotent", False),
         max_concurrency=most,
+        raises=check_raises(options.get("raises") or raises_of(function)),
     )
 
 
@@ -221,8 +224,8 @@ def subscriber_from_function(
     signature = read_signature(function, localns)
     if signature.kind is not Kind.UNARY:
         raise HandlerError(
-            f"{where(function)}: a subscriber is called once for each event; it neither takes "
-            "nor yields a stream"
+            f"{location_of(function)}: a subscriber is called once for each event; it takes no "
+            "stream and yields none"
         )
     _check_bounds(function, bounds)
     owner = getattr(function, "__self__", None)
@@ -235,7 +238,6 @@ def subscriber_from_function(
         event_type=signature.request_type,
         bind=signature.bind,
         takes_event=signature.takes_request,
-        wants_context=signature.wants_context,
         blocking=signature.blocking,
         **bounds,
     )
@@ -246,11 +248,13 @@ def _check_bounds(function: Callable[..., Any], bounds: SubscriberBounds) -> Non
     least: Mapping[str, int] = {"max_concurrency": 1, "max_queue": 0, "timeout": 0}
     for name, value in given.items():
         if name not in least:
-            raise HandlerError(f"{where(function)}: a subscriber has no option {name!r}")
+            raise HandlerError(f"{location_of(function)}: a subscriber has no option {name!r}")
         if value is None:
             continue
         if not isinstance(value, int | float) or not least[name] <= value < inf:
-            raise HandlerError(f"{where(function)}: {name} must be >= {least[name]}, got {value!r}")
+            raise HandlerError(
+                f"{location_of(function)}: {name} must be >= {least[name]}, got {value!r}"
+            )
 
 
 def endpoint_name(service: str, method: str) -> str:
@@ -276,7 +280,7 @@ def _default_name(service: str, function: Callable[..., Any]) -> str:
         return endpoint_name(service, method)
     except InvalidName as error:
         raise InvalidName(
-            f"{where(function)}: {error.detail}; give it a name, as in 'Points.Award'"
+            f"{location_of(function)}: {error.detail}; give it a name, as in 'Points.Award'"
         ) from None
 
 

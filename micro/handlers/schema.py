@@ -21,6 +21,7 @@ from typing import get_type_hints as read_annotations
 from pydantic import BaseModel
 
 from micro.handlers.endpoint import Endpoint, SubscriberSpec
+from micro.handlers.raises import describe_raises
 from micro.handlers.signature import bare_type
 from micro.registry.record import EndpointRecord, ValueRecord
 
@@ -59,6 +60,8 @@ def endpoint_record(endpoint: Endpoint) -> EndpointRecord:
     metadata = dict(endpoint.metadata)
     if endpoint.idempotent:
         metadata["idempotent"] = "true"
+    if endpoint.raises:
+        metadata["raises"] = describe_raises(endpoint.raises, type_in_go)
     if not endpoint.kind.is_stream:
         return EndpointRecord(
             name=endpoint.name,

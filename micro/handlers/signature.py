@@ -16,17 +16,20 @@ from collections.abc import (
 from dataclasses import dataclass
 from enum import StrEnum
 from types import FunctionType, MethodType, NoneType, UnionType
-from typing import Annotated, Any, Never, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Never, NoReturn, TypeVar, Union, get_args, get_origin
 from typing import get_type_hints as read_annotations
+
+from typing_inspection.typing_objects import is_typealiastype
 
 from micro.context import Context
 from micro.errors import HandlerError
 
-__all__ = ["Bind", "Kind", "Signature", "bare_type", "read_signature", "where"]
+__all__ = ["Bind", "Kind", "Signature", "bare_type", "location_of", "read_signature"]
 
 Bind = Callable[[Any, Context], Any]
 """Calls a function with a request and a context, leaving out what it does not take."""
 
+_MISSING: Final = object()
 _ASYNC_ITERATORS = (AsyncIterator, AsyncIterable, AsyncGenerator)
 _ASYNC_RESULTS = (Awaitable, Coroutine)
 _Parameter = inspect.Parameter
@@ -65,7 +68,6 @@ class Signature:
     request_type: Any
     response_type: Any
     takes_request: bool
-    wants_context: bool
     blocking: bool
     bind: Bind
 
@@ -82,29 +84,29 @@ def read_signature(
     Raises:
         HandlerError: the function cannot be served; the text says where it is and what to write.
     """
-    flavour = _flavour(function)
+    kind = _function_kind(function)
     types = _annotations(function, localns)
     request, context = _parameters(function, types)
-    item = None if request is None else _item_type(function, types[request.name], "request")
     given = NoneType if request is None else types[request.name]
-    if flavour == "plain" and item is not None:
-        raise _refused(function, "a stream of requests needs 'async def', not 'def'")
-    if flavour == "generator":
+    item = _item_type(function, given, "request")
+    streams = item is not _MISSING
+    if kind == "plain" and streams:
+        raise _error(function, "a stream of requests needs 'async def', not 'def'")
+    if kind == "generator":
         response = _yielded_type(function, types)
     else:
-        response = _returned_type(function, types, flavour)
+        response = _returned_type(function, types, kind)
     return Signature(
-        kind=_kind(item is not None, flavour == "generator"),
-        request_type=given if item is None else item[0],
+        kind=_kind(streams, kind == "generator"),
+        request_type=item if streams else given,
         response_type=response,
         takes_request=request is not None,
-        wants_context=context is not None,
-        blocking=flavour == "plain",
+        blocking=kind == "plain",
         bind=_bind(function, request, context),
     )
 
 
-def where(function: Callable[..., Any]) -> str:
+def location_of(function: Callable[..., Any]) -> str:
     """A function's name, file and line, for the texts of errors."""
     plain = inspect.unwrap(getattr(function, "__func__", function))
     code = getattr(plain, "__code__", None)
@@ -117,15 +119,15 @@ def bare_type(type_: Any) -> Any:
     while True:
         if get_origin(type_) is Annotated:
             type_ = get_args(type_)[0]
-        elif type(type_).__name__ == "TypeAliasType":
+        elif is_typealiastype(type_):
             type_ = type_.__value__
         else:
             return type_
 
 
-def _flavour(function: Callable[..., Any]) -> str:
+def _function_kind(function: Callable[..., Any]) -> str:
     if not isinstance(function, FunctionType | MethodType):
-        raise _refused(function, "it is not a function or method written in Python")
+        raise _error(function, "it is not a function or method written in Python")
     # A plain wrapper made with functools.wraps hands on what it wraps: an awaitable, mostly.
     for candidate in (function, inspect.unwrap(function)):
         if inspect.isasyncgenfunction(candidate):
@@ -133,7 +135,7 @@ def _flavour(function: Callable[..., Any]) -> str:
         if inspect.iscoroutinefunction(candidate):
             return "coroutine"
         if inspect.isgeneratorfunction(candidate):
-            raise _refused(
+            raise _error(
                 function, "a stream is an async generator: write 'async def', '-> AsyncIterator[T]'"
             )
     return "plain"
@@ -144,13 +146,13 @@ def _annotations(function: Callable[..., Any], localns: Mapping[str, Any] | None
     try:
         return read_annotations(plain, localns=dict(localns or {}), include_extras=True)
     except NameError as error:
-        raise _refused(
+        raise _error(
             function,
             f"the name {error.name!r} in its annotations is not defined; define it before the "
             "function, and import it outside 'if TYPE_CHECKING:'",
         ) from error
     except (AttributeError, SyntaxError, TypeError) as error:
-        raise _refused(function, f"its annotations cannot be evaluated: {error}") from error
+        raise _error(function, f"its annotations cannot be evaluated: {error}") from error
 
 
 def _parameters(
@@ -162,22 +164,22 @@ def _parameters(
         name = parameter.name
         if parameter.kind in _STARS:
             starred = _STARS[parameter.kind] + name
-            raise _refused(function, f"'{starred}' is not filled in by anything; leave it out")
+            raise _error(function, f"'{starred}' is not filled in by anything; leave it out")
         if name not in types:
-            raise _refused(function, _unannotated(name))
+            raise _error(function, _unannotated(name))
         if _is_context(types[name]):
             if context is not None:
-                raise _refused(function, f"{context.name!r} and {name!r} are both a Context")
+                raise _error(function, f"{context.name!r} and {name!r} are both a Context")
             context = parameter
             continue
         if request is not None:
-            raise _refused(
+            raise _error(
                 function,
                 f"{name!r} is one parameter too many beside {request.name!r}; a handler takes one "
                 "request and at most one Context, so put the values into one model",
             )
         if parameter.default is not _Parameter.empty:
-            raise _refused(
+            raise _error(
                 function,
                 f"{name!r} has a default that would never be used; give defaults to the fields "
                 "of the request's model",
@@ -192,43 +194,43 @@ def _unannotated(name: str) -> str:
     return f"{name!r} has no annotation; write its type, as in '{name}: Award' or '{name}: Context'"
 
 
-def _item_type(function: Callable[..., Any], type_: Any, what: str) -> tuple[Any] | None:
-    """The type of a stream's items, in a tuple since it may be `None`'s; `None`: not a stream."""
+def _item_type(function: Callable[..., Any], type_: Any, what: str) -> Any:
+    """The type of a stream's items; `_MISSING` when the type is not a stream."""
     bare = bare_type(type_)
     origin = get_origin(bare) or bare
     if origin not in _ASYNC_ITERATORS:
-        return None
+        return _MISSING
     arguments = get_args(bare)
     if not arguments or isinstance(arguments[0], TypeVar):
-        raise _refused(
+        raise _error(
             function, f"the {what}'s {origin.__name__} does not say of what; write AsyncIterator[T]"
         )
-    return (NoneType if arguments[0] is None else arguments[0],)
+    return NoneType if arguments[0] is None else arguments[0]
 
 
 def _yielded_type(function: Callable[..., Any], types: Mapping[str, Any]) -> Any:
     item = _item_type(function, types.get("return", NoneType), "return type")
-    if item is None:
-        raise _refused(
+    if item is _MISSING:
+        raise _error(
             function, "an async generator says what it yields: annotate '-> AsyncIterator[T]'"
         )
-    return item[0]
+    return item
 
 
-def _returned_type(function: Callable[..., Any], types: Mapping[str, Any], flavour: str) -> Any:
+def _returned_type(function: Callable[..., Any], types: Mapping[str, Any], kind: str) -> Any:
     type_ = types.get("return", NoneType)
     bare = bare_type(type_)
     origin = get_origin(bare) or bare
     if origin in _ASYNC_ITERATORS:
-        raise _refused(
+        raise _error(
             function,
             f"it returns an {origin.__name__} but has no 'yield'; to stream, write 'async def' "
             "and 'yield' each item, or 'async for item in other: yield item'",
         )
-    if flavour == "plain" and origin in _ASYNC_RESULTS:
-        raise _refused(function, "it returns something to await; write 'async def'")
+    if kind == "plain" and origin in _ASYNC_RESULTS:
+        raise _error(function, "it returns something to await; write 'async def'")
     if origin in (Generator, *_ASYNC_RESULTS):
-        raise _refused(
+        raise _error(
             function, f"it returns {origin.__name__}, which cannot be sent; return a value"
         )
     return NoneType if bare in (Never, NoReturn) else type_
@@ -282,5 +284,5 @@ def _bind_by_name(
     return call
 
 
-def _refused(function: Callable[..., Any], problem: str) -> HandlerError:
-    return HandlerError(f"{where(function)}: {problem}")
+def _error(function: Callable[..., Any], problem: str) -> HandlerError:
+    return HandlerError(f"{location_of(function)}: {problem}")

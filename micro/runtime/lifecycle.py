@@ -23,7 +23,7 @@ from micro.errors import MicroError, Unavailable
 from micro.events.subscribers import SubscriberOptions, Subscribers
 from micro.handlers.endpoint import Endpoint, SubscriberSpec
 from micro.handlers.schema import endpoint_record, subscriber_record
-from micro.handlers.signature import where
+from micro.handlers.signature import location_of
 from micro.middleware import Layer
 from micro.names import check_service
 from micro.plugins import Backends
@@ -80,7 +80,7 @@ def announce(services: Iterable[Service], event: ConnectionEvent) -> None:
                 hook(event)
             except Exception:
                 # The boundary of a user's function: the connection goes on, and so do other hooks.
-                _log.exception("%s failed", where(hook))
+                _log.exception("%s failed", location_of(hook))
 
 
 class Life:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from copy import copy
 from typing import Any, Self
 
 from micro.codec import Codecs
@@ -359,10 +360,9 @@ class Server:
 
     def _fail(self, call: Call, error: MicroError) -> None:
         self.counters.failed += 1
-        # It did run, whatever a nested call of its own was told.
-        error.refused = False
-        error.id = error.id or self.name
-        call.session.refuse(call.headers, error)
+        answer = copy(error)  # the handler may raise the same object again
+        vars(answer).update(id=error.id or self.name, refused=False)  # it did run
+        call.session.refuse(call.headers, answer)
 
     def _opaque(self, call: Call, error: Exception) -> InternalError:
         _log.error("%s failed", call.mounted.endpoint.name, exc_info=error)

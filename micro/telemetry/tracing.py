@@ -17,11 +17,11 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from micro.errors import MicroError
-from micro.middleware import Layer, Next, Request, Response
+from micro.middleware import Layer, Next, Request, Response, Side
 
 __all__ = ["tracing_layers"]
 
-_KINDS = {
+_KINDS: Mapping[Side, SpanKind] = {
     "client": SpanKind.CLIENT,
     "server": SpanKind.SERVER,
     "subscriber": SpanKind.CONSUMER,
@@ -58,7 +58,8 @@ class _Tracing:
 
     async def __call__(self, request: Request, next: Next) -> Response:
         outgoing = request.side in ("client", "publisher")
-        # From nothing: what was current when the service started is nobody's parent here.
+        # Start from an empty context, or the span active at startup would become the parent of
+        # every request.
         parent = None if outgoing else propagate.extract(request.headers, Context(), _ANY_CASE)
         span = self._tracer.start_span(
             f"{request.service}/{request.endpoint}" if request.service else request.endpoint,

@@ -13,7 +13,8 @@ import time
 from collections.abc import Mapping
 
 from micro.deadline import Deadline
-from micro.errors import MicroError, error_from_wire, error_to_wire
+from micro.errors import MicroError
+from micro.wire.errors import error_from_wire, error_to_wire
 
 __all__ = [
     "ACCEPT",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from micro import MicroError, PayloadTooLarge
-from micro.errors import ConfigError, InvalidName, error_from_wire, error_to_wire
+from micro.errors import ConfigError, InvalidName
 from micro.message import Message
 from micro.names import check_endpoint, check_pattern, check_queue, check_service, check_topic
 from micro.registry.record import Node, ServiceRecord
@@ -20,6 +20,7 @@ from micro.settings.load import OPTIONS, Settings, load_settings
 from micro.settings.sources import Found
 from micro.wire.chunks import MAX_BODY_BYTES, Chunker
 from micro.wire.compression import Compression, decompress, encodings
+from micro.wire.errors import error_from_wire, error_to_wire
 from micro.wire.headers import (
     application_headers,
     canonical,

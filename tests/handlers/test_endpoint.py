@@ -91,38 +91,38 @@ NONE = type(None)
 
 
 @pytest.mark.parametrize(
-    ("function", "kind", "request_type", "response_type", "wants_context", "blocking"),
+    ("function", "kind", "request_type", "response_type", "blocking"),
     [
-        (unary, Kind.UNARY, Award, Balance, False, False),
-        (unary_context, Kind.UNARY, Award, Balance, True, False),
-        (context_first, Kind.UNARY, Award, Balance, True, False),
-        (context_only, Kind.UNARY, NONE, Balance, True, False),
-        (nothing, Kind.UNARY, NONE, NONE, False, False),
-        (no_return, Kind.UNARY, Award, NONE, False, False),
-        (never, Kind.UNARY, Award, NONE, False, False),
-        (by_name, Kind.UNARY, Award, Balance, True, False),
-        (optional_context, Kind.UNARY, Award, Balance, True, False),
-        (old_optional_context, Kind.UNARY, Award, Balance, True, False),
-        (annotated_context, Kind.UNARY, Award, Balance, True, False),
-        (plain, Kind.UNARY, Award, Balance, False, True),
-        (plain_context, Kind.UNARY, NONE, NONE, True, True),
-        (server_stream, Kind.SERVER_STREAM, Award, Balance, False, False),
-        (server_generator, Kind.SERVER_STREAM, Award, Balance, False, False),
-        (server_annotated, Kind.SERVER_STREAM, Award, Balance, False, False),
-        (nothing_stream, Kind.SERVER_STREAM, NONE, NONE, False, False),
-        (client_stream, Kind.CLIENT_STREAM, Award, Balance, False, False),
-        (client_iterable, Kind.CLIENT_STREAM, Award, Balance, True, False),
-        (client_generator, Kind.CLIENT_STREAM, Award, Balance, False, False),
-        (chat, Kind.BIDIRECTIONAL, Award, Balance, False, False),
+        (unary, Kind.UNARY, Award, Balance, False),
+        (unary_context, Kind.UNARY, Award, Balance, False),
+        (context_first, Kind.UNARY, Award, Balance, False),
+        (context_only, Kind.UNARY, NONE, Balance, False),
+        (nothing, Kind.UNARY, NONE, NONE, False),
+        (no_return, Kind.UNARY, Award, NONE, False),
+        (never, Kind.UNARY, Award, NONE, False),
+        (by_name, Kind.UNARY, Award, Balance, False),
+        (optional_context, Kind.UNARY, Award, Balance, False),
+        (old_optional_context, Kind.UNARY, Award, Balance, False),
+        (annotated_context, Kind.UNARY, Award, Balance, False),
+        (plain, Kind.UNARY, Award, Balance, True),
+        (plain_context, Kind.UNARY, NONE, NONE, True),
+        (server_stream, Kind.SERVER_STREAM, Award, Balance, False),
+        (server_generator, Kind.SERVER_STREAM, Award, Balance, False),
+        (server_annotated, Kind.SERVER_STREAM, Award, Balance, False),
+        (nothing_stream, Kind.SERVER_STREAM, NONE, NONE, False),
+        (client_stream, Kind.CLIENT_STREAM, Award, Balance, False),
+        (client_iterable, Kind.CLIENT_STREAM, Award, Balance, False),
+        (client_generator, Kind.CLIENT_STREAM, Award, Balance, False),
+        (chat, Kind.BIDIRECTIONAL, Award, Balance, False),
     ],
 )
 def test_annotations_say_how_to_serve_a_function(
-    function, kind, request_type, response_type, wants_context, blocking
+    function, kind, request_type, response_type, blocking
 ):
     made = endpoint(function)
 
     assert (made.kind, made.request_type, made.response_type) == (kind, request_type, response_type)
-    assert (made.wants_context, made.blocking) == (wants_context, blocking)
+    assert made.blocking == blocking
     assert made.takes_request == (function.__name__ not in _TAKE_NOTHING)
     assert made.handler is function
 
@@ -486,22 +486,22 @@ async def on_tick() -> None: ...
 
 
 @pytest.mark.parametrize(
-    ("function", "name", "event_type", "takes_event", "wants_context", "blocking"),
+    ("function", "name", "event_type", "takes_event", "blocking"),
     [
-        (on_order, "OnOrder", Award, True, True, False),
-        (on_paid, "OnPaid", Award, True, False, True),
-        (on_tick, "OnTick", NONE, False, False, False),
-        (Ledger().open, "Ledger.Open", Award, True, False, False),
+        (on_order, "OnOrder", Award, True, False),
+        (on_paid, "OnPaid", Award, True, True),
+        (on_tick, "OnTick", NONE, False, False),
+        (Ledger().open, "Ledger.Open", Award, True, False),
     ],
 )
 def test_annotations_say_how_to_call_a_subscriber(
-    function, name, event_type, takes_event, wants_context, blocking
+    function, name, event_type, takes_event, blocking
 ):
     made = subscriber_from_function(function, "orders.*", queue="points")
 
     assert (made.name, made.topic, made.queue) == (name, "orders.*", "points")
     assert (made.event_type, made.takes_event) == (event_type, takes_event)
-    assert (made.wants_context, made.blocking) == (wants_context, blocking)
+    assert made.blocking == blocking
 
 
 def test_a_subscriber_without_a_queue_gets_every_event():

@@ -32,9 +32,9 @@ from micro import (
 from micro.errors import (
     ConfigError,
     HandlerError,
-    NotImplementedHere,
-    error_from_wire,
+    Unimplemented,
 )
+from micro.wire.errors import error_from_wire
 from micro.wire.headers import (
     CONTENT_TYPE,
     CREDIT,
@@ -76,7 +76,7 @@ async def gauge() -> Gauge:
         ResourceExhausted,
         Cancelled,
         InternalError,
-        NotImplementedHere,
+        Unimplemented,
         Unavailable,
     ],
 )

@@ -9,18 +9,22 @@ from pydantic import BaseModel
 
 import micro
 from micro import (
+    Backends,
     BadRequest,
     Cancelled,
     Client,
     ClientStream,
+    Codec,
     Conflict,
     ConnectionEvent,
+    ConnectionLost,
     ConnectionState,
     Context,
     Deadline,
     DeadlineExceeded,
     Forbidden,
     InternalError,
+    Layer,
     MemoryBackend,
     Message,
     MethodNotAllowed,
@@ -33,11 +37,13 @@ from micro import (
     Response,
     Service,
     Settings,
+    Strategy,
     Unauthorized,
     Unavailable,
     Where,
     load_settings,
     open_client,
+    raises,
 )
 
 
@@ -51,7 +57,14 @@ class Balance(BaseModel):
     points: int
 
 
+class OutOfPoints(Conflict):
+    def __init__(self, left: int) -> None:
+        super().__init__(f"only {left} left")
+        self.left = left
+
+
 class Points(Protocol):
+    @raises(OutOfPoints)
     async def award(self, request: Award, *, timeout: float = ...) -> Balance: ...
 
     def history(self, request: str) -> AsyncIterator[Balance]: ...
@@ -67,6 +80,9 @@ async def layer(request: Request, next: Next) -> Response:
     return Response(response.value, {})
 
 
+outermost: Layer = layer
+
+
 service = Service(
     "points",
     version="1.0.0",
@@ -75,7 +91,7 @@ service = Service(
     transport="nats",
     broker=MemoryBackend(),
     registry=MemoryBackend().registry,
-    middleware=[layer],
+    middleware=[outermost],
     client_middleware=[layer],
     subscriber_middleware=[layer],
     publish_middleware=[layer],
@@ -88,7 +104,7 @@ async def award(request: Award) -> Balance:
     return Balance(user=request.user, points=request.points)
 
 
-@service.handler("Points.History", idempotent=True, max_concurrency=10, metadata={"a": "b"})
+@service.handler("Points.History", idempotent=True, max_concurrency=10, raises=[OutOfPoints])
 async def history(request: str, ctx: Context) -> AsyncIterator[Balance]:
     assert_type(ctx.remaining(), float | None)
     assert_type(ctx.deadline, Deadline | None)
@@ -97,7 +113,7 @@ async def history(request: str, ctx: Context) -> AsyncIterator[Balance]:
     yield Balance(user=request, points=1)
 
 
-@service.handler(idempotent=True)
+@service.handler(idempotent=True, metadata={"a": "b"})
 def plain(request: Award) -> Balance:
     return Balance(user=request.user, points=request.points)
 
@@ -159,6 +175,7 @@ async def calls(client: Client) -> None:
         idempotent=True,
         retries=3,
         content_type="application/msgpack",
+        raises=[OutOfPoints],
         fallback=nobody,
     )
     assert_type(balance, Balance)
@@ -207,6 +224,8 @@ async def lives() -> None:
     assert_type(settings, Settings)
     async with open_client(Settings(transport="memory"), name="tool") as client:
         assert_type(client, Client)
+    async with Backends(name="tool", settings=settings) as backends:
+        await backends.check()
     service.run(["--transport=memory"])
 
 
@@ -219,6 +238,11 @@ def values(deadline: Deadline) -> None:
     assert_type(message.body, bytes)
 
 
+def extensions(strategy: Strategy[Any], codec: Codec) -> Service:
+    assert_type(service.metrics["micro.server.handled"], float)
+    return Service("points", strategy=strategy, codecs=[codec])
+
+
 def errors(error: MicroError) -> tuple[type[MicroError], ...]:
     assert_type(error.code, int)
     assert_type(error.detail, str)
@@ -226,11 +250,14 @@ def errors(error: MicroError) -> tuple[type[MicroError], ...]:
     assert_type(error.status, str)
     assert_type(error.retry_after, float | None)
     assert_type(error.refused, bool)
-    MicroError("no", code=418, id="kettle", retry_after=1.0, refused=True)
+    assert_type(error.details, dict[str, object])
+    assert_type(error.kinds, tuple[str, ...])
+    MicroError("no", code=418, id="kettle", retry_after=1.0, refused=True, details={})
     return (
         BadRequest,
         Cancelled,
         Conflict,
+        ConnectionLost,
         DeadlineExceeded,
         Forbidden,
         InternalError,

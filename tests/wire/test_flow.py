@@ -20,7 +20,8 @@ from micro import (
     Service,
     Unavailable,
 )
-from micro.errors import TransportError, error_from_wire
+from micro.errors import TransportError
+from micro.wire.errors import error_from_wire
 from micro.wire.flow import WINDOW_ITEMS, ReceiveWindow, SendCredit
 from micro.wire.headers import ERROR, ID, SIGNAL, STREAM
 from tests.engine import ANN, Award, Balance, Gauge, raw, running
