@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextvars import ContextVar
 
@@ -23,6 +24,7 @@ class Context:
         peer: The address of the other end, as its transport writes it; empty for an event.
         id: The call's id on its socket, or the event's id.
         topic: The topic an event came on, wildcards resolved; empty for a call.
+        stopping_event: Set when the service begins to stop; `None` outside of a service.
     """
 
     __slots__ = (
@@ -33,6 +35,7 @@ class Context:
         "peer",
         "reply_headers",
         "service",
+        "stopping_event",
         "topic",
     )
 
@@ -54,10 +57,22 @@ class Context:
         self.id = id
         self.topic = topic
         self.reply_headers: dict[str, str] = {}
+        self.stopping_event: asyncio.Event | None = None
 
     def remaining(self) -> float | None:
         """Seconds until the caller stops waiting, or `None` without a deadline."""
         return None if self.deadline is None else self.deadline.remaining()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the service has begun to stop: a handler that would go on for long should end."""
+        return self.stopping_event is not None and self.stopping_event.is_set()
+
+    async def stopped(self) -> None:
+        """Wait until the service begins to stop; in an `async def` handler only."""
+        if self.stopping_event is None:
+            self.stopping_event = asyncio.Event()
+        await self.stopping_event.wait()
 
     @staticmethod
     def current() -> Context:

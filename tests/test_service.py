@@ -375,7 +375,7 @@ async def test_while_it_stops_new_calls_are_refused_and_old_ones_finish(service:
                 await gauge.until(started=1)
                 (peer,) = client._directory.routes["points"].peers
                 stopping = asyncio.ensure_future(life.stop())
-                await until(lambda: life._server._draining)
+                await until(lambda: life._server._admission.draining)
                 connection = await peer.connect()
                 reply = await connection.call({"Micro-Endpoint": "Points.Wait"}, b"", None)
                 gauge.go.set()

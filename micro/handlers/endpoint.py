@@ -40,12 +40,15 @@ class EndpointOptions(TypedDict, total=False):
     Attributes:
         idempotent: Running it twice does no harm, so that clients may try again.
         max_concurrency: How many calls may run at once; `None` leaves it to the service.
+        timeout: Seconds that one call may take, though its caller would wait for longer; `None`
+            leaves it to the caller, and to the service where the caller sets no limit.
         metadata: Text for the registry.
         raises: Errors of the application's own that it raises; the registry tells callers of them.
     """
 
     idempotent: bool
     max_concurrency: int | None
+    timeout: float | None
     metadata: Mapping[str, str]
     raises: Sequence[type[MicroError]]
 
@@ -85,6 +88,7 @@ class Endpoint:
         idempotent: Running it twice does no harm.
         max_concurrency: How many calls may run at once; `None` leaves it to the service.
         raises: Errors of the application's own that it raises.
+        timeout: Seconds that one call may take; `None` leaves it to the caller.
     """
 
     name: str
@@ -99,6 +103,7 @@ class Endpoint:
     idempotent: bool = False
     max_concurrency: int | None = None
     raises: tuple[type[MicroError], ...] = ()
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +165,11 @@ def endpoint_from_function(
         raise HandlerError(
             f"{location_of(function)}: max_concurrency must be at least 1, got {most!r}"
         )
+    timeout = options.get("timeout")
+    if timeout is not None and not 0 < timeout < inf:
+        raise HandlerError(
+            f"{location_of(function)}: timeout must be > 0 and finite, got {timeout!r}"
+        )
     return Endpoint(
         name=wanted,
         kind=signature.kind,
@@ -173,6 +183,7 @@ def endpoint_from_function(
         idempotent=options.get("idempotent", False),
         max_concurrency=most,
         raises=check_raises(options.get("raises") or raises_of(function)),
+        timeout=timeout,
     )
 
 

@@ -156,6 +156,7 @@ class Life:
         specs = service.subscribers(self._name)
         await self._subscribers.subscribe(specs)
         record = self._record(self._listener, endpoints, specs)
+        self._server.named(record.nodes[0].id)
         await enter(self._registration)
         await self._registration.enter_async_context(
             registry.register(
@@ -196,9 +197,11 @@ class Life:
         settings = self._settings
         return ServerOptions(
             max_concurrency=settings.max_concurrency,
+            max_streams=settings.max_streams,
             max_queue=settings.max_queue,
             threads=settings.threads,
             timeout=settings.server_timeout,
+            access_log=settings.access_log,
             middleware=(*tracing_layers(), *self._service.middleware.server),
         )
 

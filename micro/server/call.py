@@ -1,88 +1,206 @@
-"""One request on its way through the server, and the endpoint it is for."""
+"""One request on its way through the server, the endpoint it is for, and where its answer goes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 
 from micro.codec.contract import Decoder, Encoder
 from micro.concurrency.limiter import MESSAGE_OVERHEAD_BYTES, Limiter
+from micro.concurrency.pacer import Lane
 from micro.deadline import Deadline
-from micro.errors import CodecError, MicroError
+from micro.errors import MicroError
 from micro.handlers.endpoint import Endpoint
+from micro.message import Message
 from micro.middleware import Next
 from micro.wire.flow import ReceiveWindow, SendCredit
 from micro.wire.headers import ID, STREAM
 
-if TYPE_CHECKING:
-    from micro.server.channel import Session
+__all__ = ["MAX_STREAM_WAIT_SECONDS", "Call", "Mounted", "Replies", "weight_of"]
 
-__all__ = ["Call", "Mounted", "weight_of", "write_response"]
+
+MAX_STREAM_WAIT_SECONDS = 1.0
+"""A stream has no deadline, as a rule: its client learns this soon that there is no place."""
+
+
+class Replies(ABC):
+    """Where the answers of calls go: one client's socket, in the client's dialect.
+
+    Attributes:
+        calls: The calls on the socket that run or wait, by id: later frames go to them.
+        remote: The client's address.
+    """
+
+    __slots__ = ()
+
+    calls: dict[str, Call]
+    remote: str
+
+    @abstractmethod
+    def send(self, message: Message) -> None:
+        """Send a frame of a call; does nothing when the client is gone.
+
+        Raises:
+            PayloadTooLarge: it does not fit the transport.
+            ResourceExhausted: too much waits to be sent.
+        """
+
+    @abstractmethod
+    async def send_large(self, call: Call, message: Message) -> None:
+        """Send a frame that may be compressed or cut; waits while too much waits to be sent.
+
+        Raises:
+            PayloadTooLarge: it does not fit even so.
+        """
+
+    @abstractmethod
+    async def drain(self) -> None:
+        """Wait while more waits to be sent than is healthy."""
+
+    @abstractmethod
+    def refuse(self, headers: dict[str, str], error: MicroError) -> None:
+        """Answer the request with these headers with an error; never raises."""
+
+    @abstractmethod
+    def finish(self, call: Call) -> None:
+        """The call has ended: its id can be used again."""
 
 
 class Mounted:
-    """An endpoint with all that is the same for every call of it."""
+    """An endpoint with all that is the same for every call of it.
 
-    __slots__ = ("chain", "coders", "endpoint", "limiter", "streams")
+    Attributes:
+        endpoint: The endpoint.
+        chain: The handler, with the middleware round it.
+        is_bare: Whether the handler can be awaited without the chain.
+        limits: Where a call acquires its slots, in this order, each with the reason that callers
+            are given when it refuses.
+        lane: Where its calls wait for the event loop.
+        streams: Whether its calls are streams.
+        coders: What reads requests and writes responses, by content type.
+        cap: Seconds that a call may take, though its client would wait for longer.
+
+    Args:
+        timeout: Seconds that a unary call may take whose client set no limit.
+    """
+
+    __slots__ = (
+        "_timeout",
+        "cap",
+        "chain",
+        "coders",
+        "endpoint",
+        "is_bare",
+        "lane",
+        "limits",
+        "streams",
+    )
 
     def __init__(
-        self, endpoint: Endpoint, chain: Next | None, limiter: Limiter[Call] | None
+        self,
+        endpoint: Endpoint,
+        chain: Next,
+        limits: Sequence[tuple[Limiter[Call], str]],
+        *,
+        is_bare: bool,
+        timeout: float,
     ) -> None:
         self.endpoint = endpoint
         self.chain = chain
-        self.limiter = limiter
+        self.is_bare = is_bare
+        self.cap = endpoint.timeout
+        self._timeout = timeout
+        self.limits = tuple(limits)
+        self.lane = Lane[Call]()
         self.streams = endpoint.kind.is_stream
         self.coders: dict[str, tuple[Decoder, Encoder]] = {}
 
+    def deadline(self, now: float) -> Deadline | None:
+        """The deadline of a call whose client set none; a stream has none unless it is capped."""
+        if self.cap is not None:
+            return Deadline(now + self.cap)
+        return None if self.streams else Deadline(now + self._timeout)
+
 
 class Call:
-    """One request on its way through the server."""
+    """One request on its way through the server.
+
+    Attributes:
+        since: When it arrived, on the monotonic clock.
+        slots: How many of its endpoint's limiters it has passed.
+        queue: Takes it out of the queue in which it waits; `None` while it does not wait.
+        begun: Whether its task runs.
+        dropped: Whether no one waits for its answer, or its time is over.
+        expired: Whether its deadline came.
+        stopped: Whether the service stopped first.
+        answered: Whether its last frame was sent, or at least tried.
+        patience: Seconds that it may wait.
+        threaded: Whether its handler occupies a thread.
+        slots_kept: Whether it has ended and its thread keeps its slots.
+        items: Items that a stream has moved so far, either way.
+        reading: Whether a stream's handler waits for its client.
+        code: What the call ended with, 200 or the error's code.
+    """
 
     __slots__ = (
+        "answered",
         "begun",
         "body",
+        "code",
+        "credit",
         "deadline",
         "dropped",
         "expired",
         "headers",
         "id",
-        "inflow",
+        "items",
         "mounted",
-        "outflow",
-        "session",
-        "slot",
+        "patience",
+        "queue",
+        "reading",
+        "replies",
+        "since",
+        "slots",
+        "slots_kept",
         "stopped",
         "task",
+        "threaded",
+        "timer",
+        "window",
         "withdraw",
     )
 
     def __init__(
-        self,
-        session: Session,
-        mounted: Mounted,
-        headers: dict[str, str],
-        body: bytes,
-        deadline: Deadline | None,
+        self, replies: Replies, mounted: Mounted, message: Message, deadline: Deadline | None
     ) -> None:
-        self.session = session
+        self.replies = replies
         self.mounted = mounted
-        self.headers = headers
-        self.body = body
+        self.headers, self.body = headers, _ = message
         self.deadline = deadline
         self.id = headers.get(STREAM) or headers.get(ID, "")
+        self.since = 0.0
+        self.slots = 0
+        self.patience = MAX_STREAM_WAIT_SECONDS
+        self.code = 200
+        self.items = 0
         self.task: asyncio.Task[None] | None = None
-        self.slot: set[Call] | None = None
+        self.timer: set[Call] | None = None
+        self.queue: Callable[[Call], bool] | None = None
+        self.withdraw: Callable[[Call], None] | None = None
+        self.window: ReceiveWindow | None = None
+        self.credit: SendCredit | None = None
         self.begun = False
         self.dropped = False
         self.expired = False
         self.stopped = False
-        self.inflow: ReceiveWindow | None = None
-        self.outflow: SendCredit | None = None
-        self.withdraw: Callable[[Call], None] | None = None
+        self.answered = False
+        self.threaded = False
+        self.slots_kept = False
+        self.reading = False
 
     def cancel(self) -> None:
-        """The client is gone or wants it no more."""
+        """End the call: its client cancelled it or is gone, or its time is over."""
         if self.task is not None:
             # Cancelling a task that has not begun would keep it from cleaning up after itself.
             self.dropped = True
@@ -92,29 +210,16 @@ class Call:
             self.withdraw(self)
 
     def client_left(self) -> None:
-        """The client closed its stream: nobody reads what the handler still has to say."""
-        if self.mounted.endpoint.kind.streams_requests:
-            return
-        self.cancel()
+        """The client closed its stream: no one reads what the handler would still send."""
+        if not self.mounted.endpoint.kind.streams_requests:
+            self.cancel()
 
-    def outflow_fails(self, error: MicroError) -> None:
-        """No more can be sent, because of `error`."""
-        if self.outflow is not None:
-            self.outflow.fail(error)
+    def fail_sending(self, error: MicroError) -> None:
+        """Make further sending fail with `error`."""
+        if self.credit is not None:
+            self.credit.fail(error)
 
 
 def weight_of(call: Call) -> int:
     """The bytes that a call holds while it waits."""
     return MESSAGE_OVERHEAD_BYTES + len(call.body)
-
-
-def write_response(encode: Encoder, response: Any) -> bytes:
-    """Write a handler's response; one that does not fit its type is no fault of the client's.
-
-    Raises:
-        RuntimeError: it cannot be written.
-    """
-    try:
-        return encode(response)
-    except CodecError as error:
-        raise RuntimeError(f"the handler's response cannot be written: {error.detail}") from error

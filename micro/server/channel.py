@@ -1,30 +1,27 @@
-"""The server's side of one socket: frames in, calls started, steered and cancelled."""
+"""The server's side of one socket: requests go to admission, other frames to their calls."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from micro.errors import (
     Cancelled,
     CodecError,
+    InternalError,
     MicroError,
     PayloadTooLarge,
-    ResourceExhausted,
     TransportError,
 )
 from micro.message import Message
+from micro.server.answers import ReplyTooLarge, send_error
+from micro.server.bodies import encoded_body
+from micro.server.call import Call, Replies
+from micro.telemetry.metrics import ServerCounters
 from micro.transport.contract import Receiver, Socket
-from micro.wire.chunks import ALWAYS_FITS_BYTES, Chunker, is_chunk
-from micro.wire.compression import (
-    ACCEPT_ENCODING,
-    CONTENT_ENCODING,
-    Compression,
-    decompress,
-    encodings,
-)
+from micro.wire.assembler import Assembler
+from micro.wire.chunks import is_chunk
+from micro.wire.compression import ACCEPT_ENCODING, Compression, encodings
 from micro.wire.headers import (
     CHUNKED,
     CONTENT_TYPE,
@@ -37,132 +34,145 @@ from micro.wire.headers import (
     TOPIC,
     canonical,
     credit_from,
-    error_headers,
 )
 from micro.wire.legacy import Legacy, legacy_of
 
-if TYPE_CHECKING:
-    from micro.server.call import Call
-    from micro.server.server import Server
-
-__all__ = ["Session"]
+__all__ = ["OnRequest", "ServerChannel"]
 
 _log = logging.getLogger("micro.server")
 
+OnRequest = Callable[[Replies, Message], None]
+"""Takes a request and where its answer goes."""
 
-class Session(Receiver):
+
+class ServerChannel(Receiver, Replies):
     """Many calls over one socket, told apart by the ids that the client gave them.
 
     Args:
-        server: Runs the calls.
-        socket: Where they come from and the replies go.
+        socket: Where requests come from and replies go.
+        on_request: Called with each request.
+        on_closed: Called once when the socket is gone.
+        service: The service's name, the `id` of errors.
+        counters: Where it counts.
 
     Attributes:
-        calls: What runs or waits, by id.
+        service: The service's name.
     """
 
-    __slots__ = ("_closing", "_pieces", "_server", "calls", "error", "socket")
+    __slots__ = (
+        "_assembler",
+        "_closing",
+        "_counters",
+        "_error",
+        "_has_chunks",
+        "_on_closed",
+        "_on_request",
+        "_socket",
+        "calls",
+        "remote",
+        "service",
+    )
 
-    def __init__(self, server: Server, socket: Socket) -> None:
-        self._server = server
-        self.socket = socket
+    def __init__(
+        self,
+        socket: Socket,
+        on_request: OnRequest,
+        *,
+        on_closed: Callable[[ServerChannel], None],
+        service: str,
+        counters: ServerCounters,
+    ) -> None:
         self.calls: dict[str, Call] = {}
-        self.error: TransportError | None = None
+        self._socket = socket
+        self._on_request = on_request
+        self._on_closed = on_closed
+        self.remote = socket.remote
+        self.service = service
+        self._counters = counters
+        self._assembler = Assembler(socket, self._send_signal)
+        self._error: TransportError | None = None
         self._closing = False
-        self._pieces: Chunker | None = None
+        self._has_chunks = False
 
     def received(self, messages: Sequence[Message]) -> None:
         """Start a call for each request, and give other frames to the calls they belong to."""
         for message in messages:
             try:
-                self._take(message)
+                self._dispatch(message)
             except Exception:
-                # One frame that nobody foresaw must not harm the others on this socket.
-                self._server.counters.malformed += 1
-                _log.exception("a frame from %s was dropped", self.socket.remote)
+                # A fault of ours in one frame must not harm the others on this socket.
+                self._counters.malformed += 1
+                _log.exception("a frame from %s could not be handled", self.remote)
+                self._answer_fault(message.headers)
 
     def closed(self, error: TransportError) -> None:
         """Cancel what runs for a client that is gone."""
-        self.error = error
-        self._server.forget(self)
+        self._error = error
+        self._on_closed(self)
         for call in tuple(self.calls.values()):
-            self._stop_pieces(call.id)
+            self._assembler.abort(call.id, Cancelled("the client is gone"))
             call.cancel()
 
-    async def send_large(self, call: Call, message: Message) -> None:
-        """Send a frame of a call that may be compressed, or go in pieces.
-
-        Raises:
-            PayloadTooLarge: it does not fit even so.
-        """
-        native = METHOD not in call.headers
-        if native and (encoding := call.headers.get(ACCEPT_ENCODING)) in encodings():
-            message = Message(*Compression(encoding or "").compress(*message))
-        if (
-            len(message.body) <= ALWAYS_FITS_BYTES
-            or len(message.body) <= self.socket.largest
-            or not native
-        ):
-            await self._send_when_room(message)
-            return
-        if self.error is None:
-            await self._in_pieces().send(message)
-
-    async def _send_when_room(self, message: Message) -> None:
-        while True:
-            try:
-                self.send(message)
-                return
-            except ResourceExhausted:
-                # Raised, a reply would be lost; a turn later the socket may have sent what waits.
-                await self.socket.drain()
-                await asyncio.sleep(0)
-
     def send(self, message: Message) -> None:
-        """Send a frame of a call; a client that is gone needs none.
-
-        Raises:
-            PayloadTooLarge: it does not fit the transport.
-            ResourceExhausted: too much waits to be sent.
-        """
-        if self.error is not None:
+        """Send a frame of a call; see `Replies.send`."""
+        if self._error is not None:
             return
         try:
-            self.socket.send(message)
-        except (PayloadTooLarge, ResourceExhausted):
-            raise
-        except MicroError as error:
-            self._server.counters.unsent += 1
-            _log.debug("a reply to %s was not sent: %s", self.socket.remote, error)
+            self._socket.send(message)
+        except TransportError as error:
+            self._not_sent(error)
+        except PayloadTooLarge as error:
+            raise ReplyTooLarge(error.detail) from error
+
+    async def send_large(self, call: Call, message: Message) -> None:
+        """Send a frame that may be compressed or cut; see `Replies.send_large`."""
+        if self._error is not None:
+            return
+        try:
+            await self._send_whole(call, message)
+        except TransportError as error:
+            self._not_sent(error)
+        except PayloadTooLarge as error:
+            raise ReplyTooLarge(error.detail) from error
+
+    async def drain(self) -> None:
+        """Wait while more waits to be sent than is healthy."""
+        await self._socket.drain()
 
     def refuse(self, headers: dict[str, str], error: MicroError) -> None:
-        """Answer with an error, or with a plain one in its place if it cannot be sent."""
-        try:
-            self.send(Message(error_headers(headers, error), b""))
-        except Exception as problem:
-            # A detail may be of any size and, in untyped code, of any class.
-            _log.error("an error could not be sent: %s: %s", type(problem).__name__, problem)
-            code = error.code if isinstance(error.code, int) else 500
-            plain = MicroError("the error could not be sent", code=code, id=self._server.name)
-            self._say(error_headers(headers, plain))
+        """Answer a request with an error; see `Replies.refuse`."""
+        send_error(self.send, headers, error, self.service)
 
     def finish(self, call: Call) -> None:
-        """A call has ended; the last one of a client that wanted no more closes the socket."""
+        """A call has ended; the last one of a client that sends nothing more closes the socket."""
         self.calls.pop(call.id, None)
-        if self._pieces is not None:
-            self._pieces.close(call.id)
+        if self._has_chunks:
+            self._assembler.close(call.id)
         if self._closing and not self.calls:
-            self.socket.close()
+            self._socket.close()
 
-    def _take(self, message: Message) -> None:
-        headers, body = message
+    async def _send_whole(self, call: Call, message: Message) -> None:
+        if METHOD in call.headers:
+            await self._assembler.send_frame(message)
+            return
+        name = call.headers.get(ACCEPT_ENCODING, "")
+        compression = Compression(name) if name in encodings() else None
+        self._has_chunks = self._has_chunks or not self._assembler.fits(message.body)
+        await self._assembler.send(message, compression=compression)
+
+    def _not_sent(self, error: TransportError) -> None:
+        self._counters.unsent += 1
+        _log.debug("a reply to %s was not sent: %s", self.remote, error)
+
+    def _dispatch(self, message: Message) -> None:
+        headers = message.headers
         if METHOD in headers or ID not in headers:
-            self._take_foreign(canonical(headers), body)
+            self._dispatch_go_micro(Message(canonical(headers), message.body))
         else:
-            self._route(self, headers, body)
+            self._route(self, message)
 
-    def _take_foreign(self, headers: dict[str, str], body: bytes) -> None:
-        """Take a frame of a go-micro client."""
+    def _dispatch_go_micro(self, message: Message) -> None:
+        headers = message.headers
         if TOPIC in headers:
             # Its keep-alive: go-micro servers echo it, too.
             self.send(Message({TOPIC: headers[TOPIC], CONTENT_TYPE: "text/plain"}, b""))
@@ -171,121 +181,122 @@ class Session(Receiver):
             self._closing = True
         legacy = legacy_of(headers)
         if legacy is None:
-            self._route(self, headers, body)
+            self._route(self, message)
             return
         try:
-            self._route(LegacySession(self, legacy), *legacy.request(headers, body))
+            self._route(LegacyReplies(self, legacy), legacy.request(*message))
         except CodecError as error:
             self.refuse(headers, error)
 
-    def _route(self, replies: Session, headers: dict[str, str], body: bytes) -> None:
+    def _route(self, replies: Replies, message: Message) -> None:
+        headers = message.headers
         if (SIGNAL in headers or CHUNKED in headers) and is_chunk(headers):
-            whole = self._take_piece(headers, body)
+            whole = self._assemble(message)
             if whole is None:
                 return
-            headers, body = whole
-        if CONTENT_ENCODING in headers:
-            try:
-                body = decompress(headers, body)
-            except MicroError as error:
-                self.refuse(headers, error)
-                return
-        id = headers.get(ID, "")
-        call = self.calls.get(headers.get(STREAM, id))
+            message, headers = whole, whole.headers
+        call = self.calls.get(headers.get(STREAM) or headers.get(ID, ""))
         if SIGNAL in headers:
             self._signal(call, headers)
         elif call is not None:
-            self._frame(call, headers, body)
+            self._frame(call, message)
         elif ERROR in headers:
             self._end_of_unknown(headers)
         elif ENDPOINT in headers or METHOD in headers:
-            self._server.start(replies, headers, body)
+            self._on_request(replies, message)
         elif STREAM in headers:
-            self._server.counters.late += 1
+            self._counters.late += 1
         else:
-            self._server.counters.malformed += 1
+            self._counters.malformed += 1
 
-    def _take_piece(self, headers: dict[str, str], body: bytes) -> Message | None:
+    def _assemble(self, message: Message) -> Message | None:
+        self._has_chunks = True
         try:
-            return self._in_pieces().receive(Message(headers, body))
-        except PayloadTooLarge as error:
-            self.refuse(headers, error)
+            return self._assembler.receive(message)
+        except MicroError as error:
+            self.refuse(message.headers, error)
             return None
 
-    def _say(self, headers: dict[str, str]) -> None:
+    def _send_signal(self, headers: dict[str, str]) -> None:
         try:
             self.send(Message(headers, b""))
         except MicroError:
-            self._server.counters.unsent += 1
-
-    def _in_pieces(self) -> Chunker:
-        if self._pieces is None:
-            self._pieces = Chunker(self.socket, self._say)
-        return self._pieces
-
-    def _stop_pieces(self, id: str) -> None:
-        if self._pieces is not None:
-            self._pieces.abort(id, Cancelled("the client is gone"))
+            self._counters.unsent += 1
 
     def _end_of_unknown(self, headers: dict[str, str]) -> None:
-        self._server.counters.late += 1
+        self._counters.late += 1
         if METHOD in headers:
-            # From a go-micro client this is a goodbye (go-micro `server/rpc_server.go`).
+            # A go-micro client closes its side like this (go-micro `server/rpc_server.go`).
             self._closing = True
             if not self.calls:
-                self.socket.close()
+                self._socket.close()
 
-    def _frame(self, call: Call, headers: dict[str, str], body: bytes) -> None:
-        if STREAM not in headers or call.inflow is None:
-            self._server.counters.duplicates += 1
+    def _frame(self, call: Call, message: Message) -> None:
+        headers, window = message.headers, call.window
+        if STREAM not in headers or window is None:
+            self._counters.duplicates += 1
         elif ERROR in headers:
             # go-micro's client has no half-close: its EOS means that it is gone. A handler that
             # still reads sees the end; one that only writes is told through its cancellation.
-            call.inflow.end()
+            window.end()
             call.client_left()
-        elif not call.inflow.put(body):
-            call.outflow_fails(Cancelled("the handler reads too slowly"))
+        elif not window.put(encoded_body(message)):
+            call.fail_sending(Cancelled("the handler reads too slowly"))
 
     def _signal(self, call: Call | None, headers: dict[str, str]) -> None:
         signal = headers[SIGNAL]
         if signal == "cancel":
-            self._stop_pieces(headers.get(ID, ""))
-            if self._pieces is not None:
-                self._pieces.close(headers.get(ID, ""))
+            id = headers.get(ID, "")
+            self._assembler.abort(id, Cancelled("the client cancelled the call"))
+            self._assembler.close(id)
         if call is None:
-            return  # a ping, or a word for a call that has ended meanwhile
+            return  # a ping, or a signal for a call that has ended in the meantime
         if signal == "cancel":
             call.cancel()
-        elif signal == "end" and call.inflow is not None:
-            call.inflow.end()
-        elif signal == "credit" and call.outflow is not None:
-            call.outflow.grant(credit_from(headers))
+        elif signal == "end" and call.window is not None:
+            call.window.end()
+        elif signal == "credit" and call.credit is not None:
+            call.credit.grant(credit_from(headers))
+
+    def _answer_fault(self, headers: dict[str, str]) -> None:
+        """Tell the caller of a request that could not be handled, so that it does not wait."""
+        known = canonical(headers)
+        if (ENDPOINT in known or METHOD in known) and known.get(ID, "") not in self.calls:
+            self.refuse(known, InternalError("the request failed", id=self.service))
 
 
-class LegacySession(Session):
-    """A session's calls in an old dialect: the same socket and calls, replies in their envelope.
+class LegacyReplies(Replies):
+    """Replies in one of go-micro's oldest dialects, over the same socket.
 
     Args:
-        session: The session.
+        channel: The socket's channel.
         legacy: The dialect.
     """
 
-    __slots__ = ("_legacy", "_session")
+    __slots__ = ("_channel", "_legacy", "calls", "remote")
 
-    def __init__(self, session: Session, legacy: Legacy) -> None:
-        super().__init__(session._server, session.socket)
-        self.calls = session.calls
-        self._session = session
+    def __init__(self, channel: ServerChannel, legacy: Legacy) -> None:
+        self.calls = channel.calls
+        self.remote = channel.remote
+        self._channel = channel
         self._legacy = legacy
 
     def send(self, message: Message) -> None:
-        """Send a frame of a call in the envelope of its dialect."""
-        self._session.send(self._legacy.reply(message))
+        """Send a frame in the envelope of the dialect."""
+        self._channel.send(self._legacy.reply(message))
 
-    async def send_large(self, call: Call, message: Message) -> None:  # noqa: ARG002 - no need
-        """The same: the old dialects know neither compression nor pieces."""
-        self.send(message)
+    async def send_large(self, call: Call, message: Message) -> None:
+        """The same: these dialects know neither compression nor chunks."""
+        await self._channel.send_large(call, self._legacy.reply(message))
+
+    async def drain(self) -> None:
+        """Wait while more waits to be sent than is healthy."""
+        await self._channel.drain()
+
+    def refuse(self, headers: dict[str, str], error: MicroError) -> None:
+        """Answer a request with an error, in the envelope of the dialect."""
+        send_error(self.send, headers, error, self._channel.service)
 
     def finish(self, call: Call) -> None:
         """A call has ended."""
-        self._session.finish(call)
+        self._channel.finish(call)

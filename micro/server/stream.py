@@ -8,9 +8,13 @@ from contextlib import aclosing
 from typing import Any
 
 from micro.codec.contract import Decoder, Encoder
+from micro.errors import ResourceExhausted
 from micro.message import Message
 from micro.middleware import Response
-from micro.server.call import Call, write_response
+from micro.server.answers import encode_response, own_headers
+from micro.server.bodies import Bodies, EncodedBody
+from micro.server.call import Call
+from micro.wire.compression import MIN_COMPRESS_BYTES
 from micro.wire.flow import WINDOW_ITEMS, ReceiveWindow, SendCredit
 from micro.wire.headers import (
     CONTENT_TYPE,
@@ -18,7 +22,6 @@ from micro.wire.headers import (
     EOS,
     ID,
     SIGNAL,
-    application_headers,
     credit_from,
     error_headers,
     stream_reply_headers,
@@ -26,84 +29,92 @@ from micro.wire.headers import (
 
 __all__ = ["open_flows", "run_stream"]
 
-_BREATH = 64
-_FOREIGN_WINDOW = 1024
+_YIELD_EVERY_ITEMS = 64
+_GO_MICRO_WINDOW_ITEMS = 1024
+"""go-micro's client sends without credit, so a handler that is slow for a while needs a reserve."""
 _JSON = "application/json"
 
 Invoke = Callable[[Call, Any], Awaitable[Response]]
 
 
 def open_flows(call: Call) -> None:
-    """Give a call that streams its two directions, before its first frame is handed on."""
+    """Give a call that streams its two directions, before its first frame is dispatched."""
     headers = call.headers
     if CREDIT not in headers:
-        call.inflow = ReceiveWindow(None, limit=_FOREIGN_WINDOW)
-        call.outflow = SendCredit(None)
+        call.window = ReceiveWindow(None, limit=_GO_MICRO_WINDOW_ITEMS)
+        call.credit = SendCredit(None)
         return
-    call.outflow = SendCredit(credit_from(headers))
+    call.credit = SendCredit(credit_from(headers))
 
     def grant(items: int) -> None:
         frame = {ID: headers[ID], SIGNAL: "credit", CREDIT: str(items)}
-        call.session.send(Message(frame, b""))
+        call.replies.send(Message(frame, b""))
 
-    call.inflow = ReceiveWindow(grant)
+    call.window = ReceiveWindow(grant)
     if call.mounted.endpoint.kind.streams_requests:
         grant(WINDOW_ITEMS)
 
 
-async def run_stream(call: Call, invoke: Invoke, decode: Decoder, encode: Encoder) -> None:
-    """Run a streaming handler to its end, and say that it ended.
+async def run_stream(
+    call: Call, invoke: Invoke, coders: tuple[Decoder, Encoder], bodies: Bodies
+) -> None:
+    """Run a streaming handler to its end, and send the frame that says so.
 
     Raises:
         MicroError: the client sent what does not fit, or left; or the handler's own error.
+        UnsendableReply: a response or a header of the handler's cannot be sent.
     """
+    decode, encode = coders
     endpoint = call.mounted.endpoint
     value: Any = None
     if endpoint.kind.streams_requests:
-        value = _requests(call, decode)
+        value = _requests(call, decode, bodies)
     elif endpoint.takes_request:
-        value = decode(await _first(call))
+        value = decode(await _first(call, bodies))
     response = await invoke(call, value)
     kind = call.headers.get(CONTENT_TYPE, _JSON)
-    own = application_headers(response.headers)
-    headers = {**own, **stream_reply_headers(call.headers, kind)}
+    headers = {**own_headers(response.headers), **stream_reply_headers(call.headers, kind)}
     if endpoint.kind.streams_responses:
         await _send_all(call, response.value, headers, encode)
     else:
-        assert call.outflow is not None
-        await call.outflow.acquire()
-        await call.session.send_large(
-            call, Message(headers, write_response(encode, response.value))
-        )
-    call.session.send(Message(error_headers(call.headers, EOS), b""))
+        assert call.credit is not None
+        body = encode_response(encode, response.value)
+        await call.credit.acquire()
+        await call.replies.send_large(call, Message(headers, body))
+    await call.replies.send_large(call, Message(error_headers(call.headers, EOS), b""))
 
 
 async def _send_all(
     call: Call, responses: AsyncIterator[Any], headers: dict[str, str], encode: Encoder
 ) -> None:
-    outflow, session = call.outflow, call.session
-    assert outflow is not None
-    count = 0
+    credit, replies = call.credit, call.replies
+    assert credit is not None
     async with aclosing(responses) as items:  # type: ignore[type-var]  # layers may wrap generators
         async for item in items:
-            await outflow.acquire()
-            await session.send_large(call, Message(headers, write_response(encode, item)))
-            count += 1
-            if not count % _BREATH:
+            await credit.acquire()
+            message = Message(headers, encode_response(encode, item))
+            if len(message.body) >= MIN_COMPRESS_BYTES:
+                await replies.send_large(call, message)
+            else:
+                try:
+                    replies.send(message)
+                except ResourceExhausted:
+                    await replies.send_large(call, message)
+            call.items += 1
+            if not call.items % _YIELD_EVERY_ITEMS:
                 # A handler that never waits would starve every other call.
-                await session.socket.drain()
+                await replies.drain()
                 await asyncio.sleep(0)
 
 
-async def _requests(call: Call, decode: Decoder) -> AsyncIterator[Any]:
-    assert call.inflow is not None
+async def _requests(call: Call, decode: Decoder, bodies: Bodies) -> AsyncIterator[Any]:
     if call.body and CREDIT in call.headers:
         yield decode(call.body)
-    while (body := await call.inflow.receive()) is not None:
+    while (body := await _receive(call, bodies)) is not None:
         yield decode(body)
 
 
-async def _first(call: Call) -> bytes:
+async def _first(call: Call, bodies: Bodies) -> bytes:
     """The one request of a server stream.
 
     A native client sends it with the opening frame. A go-micro client sends it as the second
@@ -111,5 +122,15 @@ async def _first(call: Call) -> bytes:
     """
     if CREDIT in call.headers:
         return call.body
-    assert call.inflow is not None
-    return await call.inflow.receive() or b""
+    return await _receive(call, bodies) or b""
+
+
+async def _receive(call: Call, bodies: Bodies) -> bytes | None:
+    assert call.window is not None
+    call.reading = True
+    body = await call.window.receive()
+    call.reading = False
+    call.items += 1
+    if isinstance(body, EncodedBody):
+        return await bodies.expand(body.encoding, body)
+    return body

@@ -57,7 +57,4 @@ async def open_nats(options: BackendOptions) -> AsyncIterator[Backend]:
     async with open_connection(options) as connection, open_scope() as scope:
         backend = NatsBackend(connection, scope)
         scope.start(backend.transport.sweep(), name="micro-nats-sweep")
-        try:
-            yield backend
-        finally:
-            backend.transport.flush()
+        yield backend

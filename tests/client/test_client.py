@@ -321,7 +321,7 @@ async def test_a_call_ends_when_its_time_is_up(caplog: pytest.LogCaptureFixture)
 
     assert 0.05 <= took < 0.5
     assert not caught.value.refused
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, -math.inf])
@@ -659,7 +659,7 @@ async def test_timeouts_open_the_breaker_and_answers_close_it() -> None:
     async with cluster as client:
         for _ in range(5):
             with pytest.raises(DeadlineExceeded):
-                await client.call("points", "Points.Wait", timeout=0.01)
+                await client.call("points", "Points.Wait", timeout=0.05)
         (peer,) = client._directory.routes["points"].peers
         assert not peer.breaker.closed
         assert await who(client) == "a"

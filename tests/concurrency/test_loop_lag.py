@@ -34,7 +34,7 @@ def service() -> Service:
 
 @pytest.fixture
 def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("micro.server.server.LoopLag", Frozen)
+    monkeypatch.setattr("micro.server.admission.LoopLag", Frozen)
 
 
 def test_a_loop_that_turns_has_no_lag() -> None:

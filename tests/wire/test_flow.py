@@ -481,7 +481,7 @@ async def test_the_end_of_the_server_ends_the_stream_with_an_error() -> None:
 
 
 async def test_a_stream_too_many_is_refused() -> None:
-    service = Service("points", settings={"max_concurrency": 1, "max_queue": 0})
+    service = Service("points", settings={"max_streams": 1, "max_queue": 0})
 
     @service.handler
     async def forever() -> AsyncIterator[int]:
