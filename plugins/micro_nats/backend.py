@@ -57,4 +57,7 @@ async def open_nats(options: BackendOptions) -> AsyncIterator[Backend]:
     async with open_connection(options) as connection, open_scope() as scope:
         backend = NatsBackend(connection, scope)
         scope.start(backend.transport.sweep(), name="micro-nats-sweep")
-        yield backend
+        try:
+            yield backend
+        finally:
+            backend.transport.flush()

@@ -18,8 +18,8 @@ import pytest
 
 from micro import Client, Service, load_settings, open_client
 from micro.plugins import Backends
-from micro_nats.connection.link import HardenedClient
 from micro_nats.devserver import run_server
+from micro_nats.transport.outbox import Outbox
 from tests.engine import ANN, Award, Balance, running
 
 CONCURRENCY = 64
@@ -184,13 +184,13 @@ class TestOverNats:
 
 def counted_messages(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     messages: Counter[str] = Counter()
-    put = HardenedClient.put
+    put = Outbox.put
 
-    def counting(self: HardenedClient, subject: str, reply: str, payload: bytes) -> None:
+    def counting(self: Outbox, subject: str, reply: str, payload: bytes) -> None:
         messages[subject] += 1
         put(self, subject, reply, payload)
 
-    monkeypatch.setattr(HardenedClient, "put", counting)
+    monkeypatch.setattr(Outbox, "put", counting)
     return messages
 
 

@@ -17,6 +17,7 @@ from tests.faults.load import client_of, run_load
 from tests.faults.network import free_ports, routes, run_cluster, run_fleet
 from tests.faults.process import run_program
 from tests.faults.proxy import run_proxy
+from tests.plugins.micro_nats.helpers import Watch
 
 QUICK = {"ping_interval": 0.5}
 
@@ -60,7 +61,7 @@ async def test_a_connection_that_says_nothing_is_taken_for_lost(
         await read(client)
         connection = client._directory._transport._connection
         lost = []
-        connection.on_lost.append(lambda _: lost.append(time.monotonic()))
+        connection.observe(Watch(lost=lambda _: lost.append(time.monotonic())))
         setattr(proxy, fault, True)
         started = time.monotonic()
         with pytest.raises(MicroError) as raised:

@@ -104,7 +104,8 @@ async def test_forged_answers_with_wrong_ids_are_ignored_and_counted(server, ver
         slow.called.clear()
         slow.go.clear()
         transport = client._directory._transport
-        inbox, (connection,) = transport._connection.inbox, client._directory._channels
+        inbox, (connection,) = transport.inbox, client._directory._channels
+        lookup = client.registry._lookup._prefix.removesuffix(".")
         waiting = scope.start(award(client))
         await slow.called.wait()
         socket = connection.socket.local
@@ -114,15 +115,17 @@ async def test_forged_answers_with_wrong_ids_are_ignored_and_counted(server, ver
                 await stranger.publish(socket, payload)
                 await stranger.publish(f"{inbox}.s.zzz", payload)
         await stranger.publish(f"{inbox}.s.zzz.1", b"", headers={"Status": "503"})
-        await stranger.publish(f"{inbox}.r.zzz", encode_result("create", record(forged("x"))))
+        await stranger.publish(f"{lookup}.zzz", encode_result("create", record(forged("x"))))
         await stranger.flush()
         await transport._connection.check()
         counters = connection.counters
-        await until(lambda: counters.late_replies + transport.counters.orphans > 4 * len(WRONG))
+        await until(
+            lambda: counters.late_replies + transport.counters.orphaned_replies > 4 * len(WRONG)
+        )
         early, late, orphans = (
             waiting.done(),
             counters.late_replies,
-            transport.counters.orphans,
+            transport.counters.orphaned_replies,
         )
         slow.go.set()
         answer = await waiting
@@ -138,7 +141,7 @@ async def test_an_inbox_cannot_be_guessed(server, verdict) -> None:
     row = verdict("Guessing the inbox of a connection", "at least 96 random bits; no two alike")
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(client_of(server.address)) for _ in range(30)]
-        inboxes = {client._directory._transport._connection.inbox for client in clients}
+        inboxes = {client._directory._transport.inbox for client in clients}
     random.seed(1)
     tokens = [fresh_token() for _ in range(10_000)]
     random.seed(1)

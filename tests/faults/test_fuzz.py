@@ -213,7 +213,7 @@ def round_trip_record(case: tuple[str, str, dict[str, str]]) -> None:
     assert decode_result(encode_result("create", record))[1].record == record
 
 
-def read_settings(case: tuple[list[str], dict[str, str]]) -> None:
+def read_options(case: tuple[list[str], dict[str, str]]) -> None:
     with suppress(ConfigError):
         assert isinstance(load_settings(*case), Settings)
 
@@ -291,7 +291,7 @@ PURE = {
                 st.lists(FLAGS | ANY_TEXT, max_size=4),
                 st.dictionaries(VARIABLES, VALUES | ANY_TEXT, max_size=3),
             ),
-            read_settings,
+            read_options,
         ),
         Property(JSON | st.binary(max_size=9) | VALUES, read_option),
     ),

@@ -166,10 +166,12 @@ async def test_answers_that_nobody_asked_for_are_counted(server, verdict) -> Non
         got = await call
         connection.socket.close()
         await peer.reply(asked, "too late")
-        await until(lambda: counters.orphans == 5)
+        await until(lambda: counters.orphaned_replies == 5)
         after = await numbers(server)
 
-    row.measured = f"{connection.counters.late_replies} on its socket, {counters.orphans} elsewhere"
+    row.measured = (
+        f"{connection.counters.late_replies} on its socket, {counters.orphaned_replies} elsewhere"
+    )
     assert got == "own"
     assert connection.counters.late_replies == 6
     assert after == before
@@ -202,7 +204,7 @@ async def test_a_service_of_another_age_is_called_in_the_common_dialect(
                 news = {"Action": "create", "Service": record, **unknown}
                 await peer.nats.publish(subject, json.dumps(news).encode())
         got = [await call for call in calls]
-        garbage = client._directory._transport.counters.garbage
+        garbage = client._directory._transport.counters.malformed
 
     row.measured = f"{got.count(got[0])} of {len(got)} calls answered, {garbage} messages dropped"
     assert got == [str({"number": 1, "unknown": {}})] * 2
@@ -237,7 +239,7 @@ async def test_words_that_only_newer_peers_know_are_no_answers(server, verdict) 
             await peer.reply(asked, "", Micro_Error="EOS")
             items = [item async for item in stream]
         got = await call
-        garbage = client._directory._transport.counters.garbage
+        garbage = client._directory._transport.counters.malformed
 
     row.measured = f"{garbage} envelopes dropped; the call got {got!r}, the stream {items}"
     assert got == "own"

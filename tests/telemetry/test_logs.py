@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 import sys
 from contextlib import contextmanager
+from functools import partial
 
 from opentelemetry.sdk.trace import TracerProvider
 
 from micro.context import Context, ambient_context
-from micro.telemetry.logs import JsonFormatter, TextFormatter, setup_logging
+from micro.telemetry.logs import JsonFormatter, TextFormatter, log_as, setup_logging
+
+POINTS = partial(log_as, service="points", version="1.0.0", node="points-1")
 
 
 @contextmanager
@@ -42,7 +46,8 @@ def failure():
 
 
 def test_a_text_line_has_time_level_service_and_message() -> None:
-    line = TextFormatter(service="points").format(record("hello %s", "ann"))
+    with POINTS():
+        line = TextFormatter().format(record("hello %s", "ann"))
 
     assert line[8] == "."
     assert line.split()[1:] == ["WARNING", "points", "hello", "ann"]
@@ -72,8 +77,9 @@ def test_colour_is_only_around_time_and_level() -> None:
 
 
 def test_json_has_the_fields_that_are_known() -> None:
-    formatter = JsonFormatter(service="points", version="1.0.0", node="points-1")
-    fields = json.loads(formatter.format(record("hello %s", "ann", order=7, exc_info=failure())))
+    with POINTS():
+        line = JsonFormatter().format(record("hello %s", "ann", order=7, exc_info=failure()))
+    fields = json.loads(line)
 
     assert fields.pop("time").endswith("Z")
     assert "boom" in fields.pop("error")
@@ -88,23 +94,62 @@ def test_json_has_the_fields_that_are_known() -> None:
     }
 
 
-def test_the_handler_that_runs_says_which_service_and_trace() -> None:
+def test_the_identity_ends_with_its_block() -> None:
+    with POINTS():
+        pass
+
+    assert "node" not in json.loads(JsonFormatter().format(record("x")))
+
+
+async def test_tasks_that_start_in_the_block_keep_the_identity() -> None:
+    async def line() -> str:
+        return JsonFormatter().format(record("x"))
+
+    with POINTS():
+        task = asyncio.create_task(line())
+
+    assert json.loads(await task)["node"] == "points-1"
+
+
+def test_lines_of_a_handler_have_its_service_trace_and_span() -> None:
     token = ambient_context.set(Context("orders", "Orders.Place", {}))
     try:
         with TracerProvider().get_tracer("t").start_as_current_span("s") as span:
-            fields = json.loads(JsonFormatter(service="points").format(record("x")))
+            fields = json.loads(JsonFormatter().format(record("x")))
     finally:
         ambient_context.reset(token)
 
     assert fields["service"] == "orders"
     assert fields["trace_id"] == f"{span.get_span_context().trace_id:032x}"
+    assert fields["span_id"] == f"{span.get_span_context().span_id:016x}"
+
+
+def test_without_an_sdk_the_trace_of_the_caller_is_told() -> None:
+    headers = {"Traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    token = ambient_context.set(Context("orders", "Orders.Place", headers))
+    try:
+        fields = json.loads(JsonFormatter().format(record("x")))
+    finally:
+        ambient_context.reset(token)
+
+    assert (fields["trace_id"], fields["span_id"]) == ("a" * 32, "b" * 16)
+
+
+def test_a_json_line_stays_one_line_whatever_is_in_the_message() -> None:
+    message = "a\x1b]0;x\x07\n\x9b\u202e\u2028\ud800"
+
+    line = JsonFormatter().format(record("%s", message))
+
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["message"] == message
 
 
 def test_setting_up_twice_leaves_one_handler() -> None:
     first, second = io.StringIO(), io.StringIO()
     with bare_root() as root:
         setup_logging("debug", "text", stream=first)
-        setup_logging("warning", "json", service="points", stream=second)
+        setup_logging("warning", "json", stream=second)
         logging.getLogger("micro.server").info("quiet")
         logging.getLogger("micro.server").warning("loud")
 

@@ -63,7 +63,7 @@ class NatsBroker(Broker):
             try:
                 messages = decode_any(data)
             except (CodecError, CloseFrame) as error:
-                counters.garbage_from(subject, error)
+                counters.count_malformed(subject, error)
                 return
             for message in messages:
                 deliver(PlainDelivery(subject, message))
@@ -85,7 +85,7 @@ class NatsBroker(Broker):
         self._unpaused = 0
         await asyncio.sleep(0)
         try:
-            await self._connection.room()
+            await self._connection.wait_writable()
         except ConnectionLost:
             return  # The publisher waits for the next connection.
 

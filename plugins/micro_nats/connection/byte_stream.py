@@ -1,125 +1,130 @@
-"""The byte stream below a client, taken over from nats-py once the server has greeted.
-
-nats-py reads through a StreamReader, whose task wakes for every read. Here the event loop's
-transport calls back instead. A WebSocket has no such transport and keeps nats-py's.
-"""
+"""The byte stream below a link: a TCP or TLS connection of the event loop."""
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, cast
+from typing import cast
 
-__all__ = ["ServerStream"]
+__all__ = ["HIGH_WATER_BYTES", "LOW_WATER_BYTES", "ByteStream", "Fail", "Receive", "TcpStream"]
 
-_HIGH = 8 << 20
-_LOW = 2 << 20
+HIGH_WATER_BYTES = 8 << 20
+LOW_WATER_BYTES = 2 << 20
 
 Receive = Callable[[bytes], None]
-Lose = Callable[[Exception], None]
+Fail = Callable[[Exception], None]
 
 
-class ServerStream(asyncio.Protocol):
-    """Reads and writes one connection's bytes.
+class ByteStream(ABC):
+    """An open connection to a server, whose reading has not begun."""
 
-    Attributes:
-        wire: The event loop's transport; `None` for a WebSocket.
+    @abstractmethod
+    def start(self, receive: Receive, fail: Fail) -> None:
+        """Begin to read.
+
+        Args:
+            receive: Called with all bytes, those that were read before the start as well.
+            fail: Called when the connection ends, for whatever reason; perhaps more than once.
+        """
+
+    @abstractmethod
+    def write(self, data: bytes) -> int:
+        """Send bytes; returns how many bytes wait to be sent."""
+
+    @property
+    @abstractmethod
+    def buffered(self) -> int:
+        """Bytes that wait to be sent."""
+
+    @abstractmethod
+    async def wait_writable(self) -> None:
+        """Wait while more than 8 MiB wait to be sent, until 2 MiB do or the connection is gone."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End the connection without sending what waits."""
+
+    @abstractmethod
+    async def close(self, seconds: float) -> None:
+        """Send what waits, for at most `seconds`, and close."""
+
+
+class TcpStream(ByteStream, asyncio.Protocol):
+    """A connection whose event loop transport calls this object.
+
+    Args:
+        wire: The transport; this object becomes its protocol at once.
+        left: Bytes that were read before.
+        lower: The transport below TLS, the same as `wire` without TLS.
+        owner: What must live as long as the connection: a StreamWriter closes its transport when
+            it is collected.
     """
 
-    def __init__(self, transport: Any, receive: Receive, lose: Lose) -> None:
-        self._nats = transport
-        self._receive = receive
-        self._lose = lose
-        writer = getattr(transport, "_io_writer", None)
-        self.wire: asyncio.Transport | None = writer.transport if writer is not None else None
-        self._inner: asyncio.Protocol | None = None
-        self._gone = asyncio.get_running_loop().create_future()
-        self._room: list[asyncio.Future[None]] = []
+    def __init__(
+        self, wire: asyncio.Transport, left: bytes, *, lower: asyncio.BaseTransport, owner: object
+    ) -> None:
+        self.wire = wire
+        self._lower = lower
+        self._owner = owner
+        self._early = [left] if left else []
+        self._receive: Receive = self._early.append
+        self._fail: Fail | None = None
+        self._ended: Exception | None = None
+        self._closed = asyncio.get_running_loop().create_future()
+        self._waiters: list[asyncio.Future[None]] = []
+        # The replaced protocol learns of the end too; its StreamWriter waits for that.
+        self._replaced = cast(asyncio.Protocol, wire.get_protocol())
+        wire.set_protocol(self)
+        wire.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
 
-    @staticmethod
-    def encrypted(transport: Any) -> bool:
-        """Whether what nats-py has connected speaks TLS."""
-        writer = getattr(transport, "_io_writer", None)
-        if writer is None:
-            return bool(getattr(transport, "_using_tls", False))
-        return writer.get_extra_info("ssl_object") is not None
-
-    @staticmethod
-    async def read_websocket(transport: Any, receive: Receive, lose: Lose) -> None:
-        """Read a WebSocket until it ends; a plain connection is not read here."""
-        if getattr(transport, "_io_writer", None) is not None:
-            return
-        try:
-            while data := await transport.read(0):
-                receive(data)
-        except OSError as error:
-            lose(error)
-        else:
-            lose(ConnectionError("the server closed the connection"))
-
-    def take_over(self) -> bytes:
-        """Let the event loop call this object from now on; returns what was read already."""
-        if self.wire is None:
-            return b""
-        reader = self._nats._io_reader
-        left = bytes(reader._buffer)
-        reader._buffer.clear()
-        self._inner = cast(asyncio.Protocol, self.wire.get_protocol())
-        self.wire.set_protocol(self)
-        self.wire.set_write_buffer_limits(high=_HIGH, low=_LOW)
-        if reader.at_eof() or self.wire.is_closing():
-            asyncio.get_running_loop().call_soon(
-                self._lose, ConnectionError("the server closed the connection")
-            )
+    def start(self, receive: Receive, fail: Fail) -> None:
+        """Begin to read; see `ByteStream.start`."""
+        self._receive, self._fail = receive, fail
+        early, self._early = b"".join(self._early), []
+        if early:
+            receive(early)
+        if self._ended is not None or self.wire.is_closing():
+            ended = self._ended or ConnectionError("the connection was closed")
+            asyncio.get_running_loop().call_soon(fail, ended)
         else:
             self.wire.resume_reading()
-        return left
 
-    def waiting(self) -> int:
+    def write(self, data: bytes) -> int:
+        """Send bytes; returns how many bytes wait to be sent."""
+        self.wire.write(data)
+        return self.wire.get_write_buffer_size()
+
+    @property
+    def buffered(self) -> int:
         """Bytes in the event loop's buffer."""
-        return self.wire.get_write_buffer_size() if self.wire is not None else 0
+        return self.wire.get_write_buffer_size()
 
-    async def room(self) -> None:
+    async def wait_writable(self) -> None:
         """Wait until a full buffer is low again, or the connection is gone."""
         # At or below the high mark the event loop never paused, so it would never resume.
-        if self.wire is None or self.wire.is_closing() or self.waiting() <= _HIGH:
+        if self.wire.is_closing() or self.buffered <= HIGH_WATER_BYTES:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._room.append(waiter)
+        self._waiters.append(waiter)
         await waiter
 
     def abort(self) -> None:
         """End the connection without sending what waits."""
-        if self.wire is not None:
-            self.wire.abort()
+        self.wire.abort()
         self._wake()
 
     async def close(self, seconds: float) -> None:
         """Send what waits, for at most `seconds`, and close."""
-        if self.wire is None:
-            await self._close_websocket(max(seconds, 0.5))
-            return
-        if seconds > 0 and self._inner is not None:
+        if seconds > 0 and not self._closed.done():
             self.wire.close()
-            await asyncio.wait([self._gone], timeout=seconds)
+            await asyncio.wait([self._closed], timeout=seconds)
         self.wire.abort()
-        bare = getattr(self._nats, "_bare_io_writer", None)
-        if bare is not None and bare.transport is not self.wire:
-            bare.transport.abort()
+        if self._lower is not self.wire:
+            cast(asyncio.Transport, self._lower).abort()
         # The event loop closes the file descriptor in its next turn.
         await asyncio.sleep(0)
         self._wake()
-
-    async def _close_websocket(self, seconds: float) -> None:
-        if not self._nats:
-            return
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(seconds):
-                if self._nats._ws is not None:
-                    await self._nats.drain()
-                self._nats.close()
-                await self._nats.wait_closed()
 
     # asyncio.Protocol
 
@@ -128,24 +133,29 @@ class ServerStream(asyncio.Protocol):
         self._receive(data)
 
     def eof_received(self) -> None:
-        """The server closed its half: the connection is of no use."""
-        self._lose(ConnectionError("the server closed the connection"))
+        """End the connection: the server closed its half."""
+        self._end(ConnectionError("the server closed the connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, whoever ended it."""
-        if self._inner is not None:
-            self._inner.connection_lost(exc)
-        if not self._gone.done():
-            self._gone.set_result(None)
+        """Note the end of the connection, whichever side ended it."""
+        self._replaced.connection_lost(exc)
+        if not self._closed.done():
+            self._closed.set_result(None)
         self._wake()
-        self._lose(exc or ConnectionError("the connection was closed"))
+        self._end(exc or ConnectionError("the connection was closed"))
 
     def resume_writing(self) -> None:
-        """The buffer is low again."""
+        """Let those go on who wait for the buffer to be low."""
         self._wake()
 
+    def _end(self, error: Exception) -> None:
+        if self._fail is not None:
+            self._fail(error)
+        else:
+            self._ended = error
+
     def _wake(self) -> None:
-        for waiter in self._room:
+        for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        self._room.clear()
+        self._waiters.clear()

@@ -19,7 +19,7 @@ from micro.backend import BackendOptions
 from micro.errors import ConfigError
 from micro_nats.connection.addresses import ServerAddress, parse_addresses
 
-__all__ = ["Settings", "read_settings"]
+__all__ = ["ConnectOptions", "read_options"]
 
 _OURS = {
     "self",
@@ -43,7 +43,7 @@ _DEFAULTS: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ConnectOptions:
     """How to connect; nothing secret is in its text.
 
     Attributes:
@@ -51,6 +51,7 @@ class Settings:
         connect: Arguments for nats-py's `connect`.
         certified: Whether a certificate of the client's own is given, as far as anybody knows.
         inbox_prefix: What this process's reply subjects begin with.
+        reply_prefixes: What peers' reply subjects may begin with besides.
         reconnect_wait: Seconds before a second try to reconnect; later ones wait longer.
         reconnect_wait_max: Seconds that no wait exceeds.
     """
@@ -59,6 +60,7 @@ class Settings:
     connect: Mapping[str, Any] = field(repr=False)
     certified: bool = False
     inbox_prefix: str = "_INBOX"
+    reply_prefixes: tuple[str, ...] = ()
     reconnect_wait: float = 0.1
     reconnect_wait_max: float = 3.0
 
@@ -83,7 +85,7 @@ class Settings:
         return arguments
 
 
-def read_settings(options: BackendOptions) -> Settings:
+def read_options(options: BackendOptions) -> ConnectOptions:
     """Check a backend's options; reads the files of TLS, connects to nothing.
 
     Raises:
@@ -92,6 +94,7 @@ def read_settings(options: BackendOptions) -> Settings:
     servers = parse_addresses(options.addresses)
     driver = dict(options.driver)
     files = {name: driver.pop(name, None) for name in _TLS_FILES}
+    reply_prefixes = _split(driver.pop("reply_prefixes", ""))
     longest = _number("reconnect_wait_max", driver.pop("reconnect_wait_max", 3.0))
     first = _number("reconnect_time_wait", driver.pop("reconnect_time_wait", 0.1))
     connect = dict(_DEFAULTS)
@@ -101,11 +104,12 @@ def read_settings(options: BackendOptions) -> Settings:
     if any(files.values()):
         connect["tls"] = _tls_context(files)
     _check_together(servers, connect)
-    return Settings(
+    return ConnectOptions(
         servers=servers,
         connect=connect,
         certified=files["tls_cert"] is not None or "tls" in driver,
-        inbox_prefix=_check_prefix(prefix),
+        inbox_prefix=_check_prefix("inbox_prefix", prefix),
+        reply_prefixes=tuple(_check_prefix("reply_prefixes", each) for each in reply_prefixes),
         reconnect_wait=min(first, longest),
         reconnect_wait_max=longest,
     )
@@ -127,7 +131,7 @@ def _convert(name: str, value: Any) -> Any:
     """Give an option the type of its default in nats-py."""
     known = _known()
     if name not in known:
-        names = ", ".join(sorted({*known, *_TLS_FILES, "reconnect_wait_max"}))
+        names = ", ".join(sorted({*known, *_TLS_FILES, "reconnect_wait_max", "reply_prefixes"}))
         raise ConfigError(f"option {name!r} is not one of: {names}")
     default = known[name].default
     if isinstance(default, bool):
@@ -159,11 +163,17 @@ def _number(name: str, value: Any) -> float:
     return number
 
 
-def _check_prefix(prefix: Any) -> str:
+def _split(value: Any) -> list[str]:
+    """Read a comma-separated text or a list of texts."""
+    parts = value.split(",") if isinstance(value, str) else list(value)
+    return [str(part).strip() for part in parts if str(part).strip()]
+
+
+def _check_prefix(name: str, prefix: Any) -> str:
     text = str(prefix)
     tokens = text.split(".")
     if not text or "" in tokens or any(char in text for char in " \t\r\n*>"):
-        raise ConfigError(f"option inbox_prefix: tokens parted by dots, got {text!r}")
+        raise ConfigError(f"option {name}: expected dot-separated tokens, got {text!r}")
     return text
 
 

@@ -18,7 +18,7 @@ from micro.names import check_service
 from micro.registry.contract import Registration, Registry, Watch
 from micro.registry.record import ServiceRecord, merge_records
 from micro.scope import Scope
-from micro_nats.connection.connection import Connection, Subscription
+from micro_nats.connection.connection import Connection, Observer, Subscription
 from micro_nats.counters import Counters
 from micro_nats.registry.query import QUERY_TOPICS, Lookup
 from micro_nats.registry.watch import DEFAULT_TTL, Following
@@ -51,7 +51,7 @@ class _Entry:
         self.timer: asyncio.TimerHandle | None = None
 
 
-class NatsRegistry(Registry):
+class NatsRegistry(Registry, Observer):
     """Discovery over one connection.
 
     Args:
@@ -70,7 +70,7 @@ class NatsRegistry(Registry):
         self._respond = Once(self._start_responding)
         self._followings: dict[str, list[Following]] = {}
         self._listen = Once(self._start_listening)
-        connection.on_restored.append(self._restored)
+        connection.observe(self)
 
     def register(self, record: ServiceRecord, *, ttl: float, interval: float) -> Registration:
         """Answer for a record and announce it; see `Registry.register`.
@@ -163,7 +163,7 @@ class NatsRegistry(Registry):
         try:
             action, wanted = decode_result(data)
         except CodecError as error:
-            self._counters.garbage_from(subject, error)
+            self._counters.count_malformed(subject, error)
             return
         for entry in self._entries:
             if action == "list" or (
@@ -207,7 +207,7 @@ class NatsRegistry(Registry):
         try:
             action, announcement = decode_result(data)
         except CodecError as error:
-            self._counters.garbage_from(subject, error)
+            self._counters.count_malformed(subject, error)
             return
         if announcement is None:
             return
@@ -217,7 +217,8 @@ class NatsRegistry(Registry):
             else:
                 following.note([announcement])
 
-    def _restored(self) -> None:
+    def on_restored(self) -> None:
+        """Announce everything again, and ask for what was missed."""
         for entry in self._entries:
             self._broadcast(entry.announcement)
         for followings in self._followings.values():

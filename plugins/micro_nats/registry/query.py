@@ -14,7 +14,7 @@ from micro.concurrency.once import Once
 from micro.errors import CodecError, ConnectionLost, Forbidden, MicroError
 from micro.registry.record import ServiceRecord
 from micro.scope import Scope
-from micro_nats.connection.connection import Connection
+from micro_nats.connection.connection import Connection, Observer
 from micro_nats.counters import Counters
 from micro_nats.tokens import short_token
 from micro_nats.wire.records import Announcement, decode_service, encode_result
@@ -40,7 +40,7 @@ class _Query:
         return self.error is not None or self.refusals + len(self.denied) >= len(QUERY_TOPICS)
 
 
-class Lookup:
+class Lookup(Observer):
     """Queries over one connection, on one reply subscription.
 
     Args:
@@ -65,13 +65,12 @@ class Lookup:
         self._scope = scope
         self._bound = bound
         self._settle = settle
-        self._prefix = f"{connection.inbox}.r."
+        self._prefix = f"{connection.inboxes.new()}.r."
         self._numbers = count()
         self._queries: dict[str, _Query] = {}
         self._running: dict[str, asyncio.Task[list[Announcement] | MicroError]] = {}
         self._inbox = Once(self._subscribe)
-        connection.on_lost.append(self._lost)
-        connection.on_denied.append(self._denied)
+        connection.observe(self)
 
     async def ask(self, name: str) -> list[Announcement]:
         """Ask who serves a name, or what there is when the name is empty.
@@ -146,16 +145,17 @@ class Lookup:
         try:
             query.answers.append(decode_service(data))
         except CodecError as error:
-            self._counters.garbage_from("a registry query", error)
+            self._counters.count_malformed("a registry query", error)
             return
         query.wake.set()
 
-    def _lost(self, error: ConnectionLost) -> None:
+    def on_lost(self, error: ConnectionLost) -> None:
+        """End every query."""
         for query in self._queries.values():
             query.error = error
             query.wake.set()
 
-    def _denied(self, subject: str) -> None:
+    def on_denied(self, subject: str) -> None:
         """A topic on which this process may not ask; it may still ask on the other one."""
         if subject not in QUERY_TOPICS:
             return

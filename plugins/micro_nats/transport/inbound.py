@@ -15,7 +15,7 @@ from contextvars import copy_context
 
 from micro.message import Message
 
-__all__ = ["PORTION", "Intake"]
+__all__ = ["PORTION", "InboundScheduler"]
 
 PORTION = 16
 """The fewest messages that are handed on in one turn, if so many are there."""
@@ -28,7 +28,7 @@ _MOST_WAITING = 256
 Push = Callable[[Sequence[Message]], None]
 
 
-class Intake:
+class InboundScheduler:
     """One queue for all sockets of a connection, so that what came first is handed on first.
 
     It is bounded: what comes faster than turns can take it is handed on as it comes, so that the

@@ -10,7 +10,8 @@ from micro.message import Message
 from micro.transport.contract import Accept, Listener
 from micro_nats.connection.connection import Connection, Subscription
 from micro_nats.counters import Counters
-from micro_nats.transport.sockets import AcceptedSocket, Outbox, bundle_number
+from micro_nats.transport.outbox import Outbox
+from micro_nats.transport.sockets import AcceptedSocket, bundle_number
 from micro_nats.wire.envelope import CloseFrame, decode_bundle, decode_json, is_json
 
 __all__ = ["LONGEST_REPLY", "METADATA", "NatsListener"]
@@ -73,7 +74,7 @@ class NatsListener(Listener):
         """Unsubscribe, and wait for what the server had routed here; see `Listener.drain`."""
         if self._subscription is not None:
             await self._subscription.drain()
-        await self._outbox.intake.settle()
+        await self._outbox.inbound.settle()
 
     async def aclose(self) -> None:
         """Unsubscribe, and say goodbye on every socket."""
@@ -96,7 +97,7 @@ class NatsListener(Listener):
         """Tell the peers of the lost sockets, who may not have noticed."""
         lost, self._lost = self._lost, []
         for reply in lost:
-            self._outbox.say_goodbye(reply)
+            self._outbox.put_close(reply)
 
     def _arrived(
         self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None
@@ -106,7 +107,7 @@ class NatsListener(Listener):
             self._greet(reply)
         elif not reply or len(reply) > LONGEST_REPLY:
             # go-micro has one socket for all of these, which can never answer.
-            self._counters.replyless += 1
+            self._counters.without_reply += 1
         elif is_json(data):
             self._take_json(reply, data)
         else:
@@ -116,7 +117,7 @@ class NatsListener(Listener):
         try:
             messages = [decode_json(data)]
         except CodecError as error:
-            self._counters.garbage_from(self._address, error)
+            self._counters.count_malformed(self._address, error)
             return
         socket = self.sockets.get(reply) or self._open(reply, binary=False)
         if socket is not None:
@@ -132,10 +133,10 @@ class NatsListener(Listener):
                 socket.end_after(SocketClosed("closed by the peer", refused=True))
             return
         except CodecError as error:
-            self._counters.garbage_from(self._address, error)
+            self._counters.count_malformed(self._address, error)
             return
         if not key:
-            self._counters.replyless += 1
+            self._counters.without_reply += 1
             return
         number = bundle_number(bundle)
         if socket is None or number != socket.bundle + 1:
@@ -156,13 +157,13 @@ class NatsListener(Listener):
             opened = self._open(reply.rpartition(".")[0], binary=True)
             if opened is not None:
                 return opened
-        self._counters.untaken += 1
+        self._counters.bundles_refused += 1
         if known is not None:
             if number <= known.bundle:
                 return None  # repeated on its way
             reply = known.next_reply
             known.end(ConnectionLost("bundles were lost on their way"))
-        self._outbox.say_goodbye(reply)
+        self._outbox.put_close(reply)
         return None
 
     def _push(self, socket: AcceptedSocket, messages: list[Message]) -> None:
@@ -173,7 +174,7 @@ class NatsListener(Listener):
 
     def _open(self, remote: str, *, binary: bool) -> AcceptedSocket | None:
         if len(self.sockets) >= self._most:
-            self._counters.refused += 1
+            self._counters.sockets_refused += 1
             return None
         socket = AcceptedSocket(
             self._outbox, remote, binary=binary, local=self._address, table=self.sockets
@@ -189,4 +190,4 @@ class NatsListener(Listener):
     def _greet(self, reply: str) -> None:
         """Answer whoever wants to know whether the address is taken."""
         if 0 < len(reply) <= LONGEST_REPLY:
-            self._outbox.say_goodbye(reply)
+            self._outbox.put_close(reply)

@@ -6,41 +6,33 @@ turn's end; nothing waits for a timer. An idle socket holds no list, task or tim
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from contextvars import copy_context
+from collections.abc import Sequence
 
 from micro.errors import (
     ConnectionLost,
     PayloadTooLarge,
-    ResourceExhausted,
     SocketClosed,
     TransportError,
 )
 from micro.message import Message
 from micro.transport.contract import Receiver, Socket
-from micro_nats.connection.connection import Connection
-from micro_nats.transport.inbound import Intake
+from micro_nats.transport.outbox import MAX_WAITING_BYTES, Outbox, Sender
 from micro_nats.wire.envelope import (
-    CLOSE_FRAME,
     MAX_MESSAGES,
     bundle_of,
     encode_json,
     pack_message,
 )
 
-__all__ = ["AcceptedSocket", "DialedSocket", "NatsSocket", "Outbox", "bundle_number"]
+__all__ = ["AcceptedSocket", "DialedSocket", "NatsSocket", "bundle_number"]
 
 log = logging.getLogger("micro.nats")
 
 # Sharing saves what a message of its own costs, which is little beside this many bytes; whoever
 # waits for the last of them starts late.
 _ENOUGH = 128 << 10
-_FULL = 60 << 20
-_MARGIN = 512
 _HEADERS = 8192
 
 
@@ -49,73 +41,7 @@ def bundle_number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 16 else 0
 
 
-class Outbox:
-    """What the sockets of one connection send in a turn.
-
-    Attributes:
-        limit: Bytes that one message may take in its envelope.
-        waiting: Bytes that wait to be sent, as far as known.
-        clock: Counts the sweeps for idle sockets: a clock that costs nothing to read.
-        intake: Where what arrives for them waits for its turn.
-    """
-
-    __slots__ = ("_context", "_dirty", "_loop", "clock", "connection", "intake", "limit", "waiting")
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.limit = 0
-        self.waiting = 0
-        self.clock = 0
-        self.intake = Intake()
-        self._loop = asyncio.get_running_loop()
-        self._context = copy_context()
-        self._dirty: list[NatsSocket] = []
-        self.measure()
-        connection.before_write.append(self.flush)
-        connection.on_restored.append(self.measure)
-
-    def touch(self, socket: NatsSocket) -> None:
-        """Have the socket's messages sent at the end of this turn."""
-        self._dirty.append(socket)
-        if len(self._dirty) == 1:
-            self.connection.schedule()
-
-    def flush(self) -> None:
-        """Send what the sockets hold."""
-        if not self._dirty:
-            return
-        self.measure()
-        dirty, self._dirty = self._dirty, []
-        for socket in dirty:
-            socket.post()
-        self.waiting = self.connection.buffered
-
-    def check_room(self) -> None:
-        """Look whether there is room for more.
-
-        Raises:
-            ResourceExhausted: 60 MiB wait to be sent.
-        """
-        self.flush()
-        self.waiting = self.connection.buffered
-        if self.waiting > _FULL:
-            raise ResourceExhausted(f"{self.waiting} bytes wait to be sent", refused=True)
-
-    def say_goodbye(self, subject: str, reply: str = "") -> None:
-        """Send a goodbye; a connection that is gone has its own way of telling."""
-        with suppress(ConnectionLost):
-            self.connection.put(subject, reply, CLOSE_FRAME)
-
-    def measure(self) -> None:
-        """Learn the server's limit anew."""
-        self.limit = self.connection.max_payload - _MARGIN
-
-    def soon(self, callback: Callable[[TransportError], None], error: TransportError) -> None:
-        """Call back on a later turn, after what is due, outside the caller's context."""
-        self._loop.call_soon(callback, error, context=self._context)
-
-
-class NatsSocket(Socket):
+class NatsSocket(Socket, Sender):
     """What both ends have in common.
 
     Attributes:
@@ -169,8 +95,8 @@ class NatsSocket(Socket):
         size = len(part)
         if size > outbox.limit:
             raise PayloadTooLarge(f"{size} bytes are over the server's limit {outbox.limit}")
-        if outbox.waiting > _FULL:
-            outbox.check_room()
+        if outbox.waiting > MAX_WAITING_BYTES:
+            outbox.check_capacity()
         outbox.waiting += size
         parts = self._parts
         if parts is None:
@@ -197,7 +123,7 @@ class NatsSocket(Socket):
         """Wait while more than 8 MiB wait to be sent on the connection."""
         if self._receiver is None:
             raise self._why_closed()
-        await self._outbox.connection.room()
+        await self._outbox.connection.wait_writable()
 
     def close(self) -> None:
         """Send what waits, then a goodbye. The receiver is told on a later turn."""
@@ -209,7 +135,7 @@ class NatsSocket(Socket):
             return  # the connection turned out to be gone
         self._say_goodbye()
         self._retire()
-        self._outbox.soon(receiver.closed, SocketClosed("closed by this end"))
+        self._outbox.call_soon(receiver.closed, SocketClosed("closed by this end"))
 
     def post(self) -> None:
         """Send what waits, as one bundle."""
@@ -218,14 +144,8 @@ class NatsSocket(Socket):
             return
         self._parts = None
         self.seen = self._outbox.clock
-        self.post_data(bundle_of(parts) if self.binary else parts[0])
-
-    def post_data(self, data: bytes) -> None:
-        """Send one bundle; a connection that is gone has its own way of telling."""
-        try:
-            self._outbox.connection.put(self._remote, self._reply(), data)
-        except ConnectionLost as error:
-            self.end(error)
+        data = bundle_of(parts) if self.binary else parts[0]
+        self._outbox.put(self._remote, self._reply(), data)
 
     def received(self, messages: Sequence[Message]) -> None:
         """Hand messages on, when their turn has come."""
@@ -233,7 +153,7 @@ class NatsSocket(Socket):
         if receiver is None:
             return
         self.seen = self._outbox.clock
-        self._outbox.intake.push(self._push, messages, receiver.awaited)
+        self._outbox.inbound.push(self._push, messages, receiver.awaited)
 
     def _push(self, messages: Sequence[Message]) -> None:
         if self._receiver is None:
@@ -245,7 +165,7 @@ class NatsSocket(Socket):
 
     def end_after(self, error: TransportError) -> None:
         """Close as `end` does, after all that has arrived was handed on."""
-        self._outbox.intake.after(lambda: self.end(error))
+        self._outbox.inbound.after(lambda: self.end(error))
 
     def end(self, error: TransportError) -> None:
         """Close without a word to the peer; what waits is dropped."""
@@ -316,7 +236,7 @@ class DialedSocket(NatsSocket):
 
     def _say_goodbye(self) -> None:
         if self.binary and self._bundle > 0:
-            self._outbox.say_goodbye(self._remote, self._reply())
+            self._outbox.put_close(self._remote, self._reply())
 
     def _reply(self) -> str:
         if self.binary:
@@ -367,7 +287,7 @@ class AcceptedSocket(NatsSocket):
 
     def _say_goodbye(self) -> None:
         if self.binary:
-            self._outbox.say_goodbye(self.next_reply)
+            self._outbox.put_close(self.next_reply)
 
     def _reply(self) -> str:
         return self.probe

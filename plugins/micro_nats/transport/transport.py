@@ -18,11 +18,12 @@ from micro.errors import (
 )
 from micro.names import check_topic
 from micro.transport.contract import Accept, Listener, Receiver, Socket, Transport
-from micro_nats.connection.connection import Connection
+from micro_nats.connection.connection import Connection, Observer
 from micro_nats.counters import Counters
-from micro_nats.tokens import fresh_token, short_token
+from micro_nats.tokens import short_token
 from micro_nats.transport.listener import METADATA, NatsListener
-from micro_nats.transport.sockets import AcceptedSocket, DialedSocket, Outbox, bundle_number
+from micro_nats.transport.outbox import Outbox
+from micro_nats.transport.sockets import AcceptedSocket, DialedSocket, bundle_number
 from micro_nats.wire.envelope import CLOSE_FRAME, CloseFrame, decode_any
 
 __all__ = ["NatsTransport"]
@@ -31,7 +32,7 @@ _TICKS = 4
 _PROBE_SECONDS = 0.1
 
 
-class NatsTransport(Transport):
+class NatsTransport(Transport, Observer):
     """Sockets over one connection.
 
     Args:
@@ -42,6 +43,7 @@ class NatsTransport(Transport):
 
     Attributes:
         counters: What was passed over.
+        inbox: What the subjects of its dialled sockets begin with.
     """
 
     def __init__(
@@ -51,7 +53,8 @@ class NatsTransport(Transport):
         self._idle_timeout = idle_timeout
         self._most_accepted = most_accepted
         self._outbox = Outbox(connection)
-        self._prefix = f"{connection.inbox}.s."
+        self.inbox = connection.inboxes.new()
+        self._prefix = f"{self.inbox}.s."
         self._numbers = count()
         self._dialed: dict[str, DialedSocket] = {}
         self._listeners: dict[str, NatsListener] = {}
@@ -59,9 +62,7 @@ class NatsTransport(Transport):
         self._taken: dict[str, asyncio.Future[bool]] = {}
         self._inbox = Once(self._subscribe)
         self.counters = Counters()
-        connection.on_lost.append(self._lost)
-        connection.on_restored.append(self._restored)
-        connection.on_denied.append(self._denied)
+        connection.observe(self)
 
     async def dial(
         self, address: str, receiver: Receiver, *, metadata: Mapping[str, str] | None = None
@@ -95,7 +96,7 @@ class NatsTransport(Transport):
             if address in self._listeners or await self._is_taken(address):
                 raise Conflict(f"address {address!r} is taken")
         else:
-            address = f"{self._connection.inbox_prefix}.{fresh_token()}"
+            address = self._connection.inboxes.new()
         listener = NatsListener(
             address,
             accept,
@@ -131,7 +132,7 @@ class NatsTransport(Transport):
     def _sweep_accepted(self, listener: NatsListener, clock: int) -> None:
         for socket in list(listener.sockets.values()):
             if clock - socket.seen > _TICKS * 3 // 2:
-                self.counters.expired += 1
+                self.counters.sockets_expired += 1
                 socket.end(SocketClosed("idle for too long"))
             elif clock - socket.heard > _TICKS and not socket.probe:
                 # It only sends. From now on the server tells when nobody is there to receive.
@@ -165,7 +166,7 @@ class NatsTransport(Transport):
         except CloseFrame:
             socket.departed(None)
         except CodecError as error:
-            self.counters.garbage_from(socket.remote, error)
+            self.counters.count_malformed(socket.remote, error)
         else:
             socket.received(messages)
 
@@ -178,7 +179,7 @@ class NatsTransport(Transport):
             return
         socket = self._dialed.get(token) or self._probes.pop(token, None)
         if socket is None:
-            self.counters.orphans += 1
+            self.counters.orphaned_replies += 1
             return
         detail = f"nobody listens at {socket.remote!r}"
         socket.end_after(NoResponders(detail, bundle=bundle_number(bundle) or None))
@@ -191,7 +192,7 @@ class NatsTransport(Transport):
         if socket is not None and data == CLOSE_FRAME and (number := bundle_number(bundle)):
             socket.departed(number)
         elif taken is None:
-            self.counters.orphans += 1
+            self.counters.orphaned_replies += 1
         elif not taken.done():
             taken.set_result(True)
 
@@ -209,18 +210,25 @@ class NatsTransport(Transport):
         finally:
             del self._taken[token]
 
-    def _lost(self, error: ConnectionLost) -> None:
+    def flush(self) -> None:
+        """Send what waits, now: the connection is about to be closed."""
+        self._outbox.flush()
+
+    def on_lost(self, error: ConnectionLost) -> None:
+        """End every socket."""
         for socket in list(self._dialed.values()):
             socket.end(error)
         for listener in self._listeners.values():
             listener.lose(error)
         self._probes.clear()
 
-    def _restored(self) -> None:
+    def on_restored(self) -> None:
+        """Tell the peers of sockets that were lost."""
         for listener in self._listeners.values():
             listener.restored()
 
-    def _denied(self, subject: str) -> None:
+    def on_denied(self, subject: str) -> None:
+        """End the sockets that may not send."""
         for socket in list(self._dialed.values()):
             if socket.remote == subject:
                 socket.end(NoResponders(f"the server does not allow sending to {subject!r}"))

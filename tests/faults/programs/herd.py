@@ -8,7 +8,7 @@ import sys
 from contextlib import AsyncExitStack
 
 from micro.backend import BackendOptions
-from micro_nats.connection.connection import open_connection
+from micro_nats.connection.connection import Observer, open_connection
 
 
 async def main(address: str, count: int) -> None:
@@ -16,17 +16,18 @@ async def main(address: str, count: int) -> None:
     restored = 0
     whole = asyncio.Event()
 
-    def back() -> None:
-        nonlocal restored
-        restored += 1
-        if restored >= count:
-            whole.set()
+    class Count(Observer):
+        def on_restored(self) -> None:
+            nonlocal restored
+            restored += 1
+            if restored >= count:
+                whole.set()
 
     options = BackendOptions(addresses=(address,), name="herd", connect_timeout=30.0)
     async with AsyncExitStack() as stack:
         for _ in range(count):
             connection = await stack.enter_async_context(open_connection(options))
-            connection.on_restored.append(back)
+            connection.observe(Count())
         print("all connected", file=sys.stderr)
         await whole.wait()
         print("all restored", file=sys.stderr)

@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from urllib.request import urlopen
 
 from micro.backend import ConnectionEvent, ConnectionState
+from micro.errors import ConnectionLost
 from micro.testing import Signal
+from micro_nats.connection.connection import Observer
 from micro_nats.devserver import NatsServer
 
 
@@ -89,6 +91,25 @@ class Events:
             lambda: self.states.count(state) >= count, lambda: f"events: {self.events}"
         )
         return [event for event in self.events if event.state == state][count - 1]
+
+
+class Watch(Observer):
+    """An observer of a connection made of functions."""
+
+    def __init__(self, lost=None, restored=None, denied=None) -> None:
+        self._lost, self._restored, self._denied = lost, restored, denied
+
+    def on_lost(self, error: ConnectionLost) -> None:
+        if self._lost:
+            self._lost(error)
+
+    def on_restored(self) -> None:
+        if self._restored:
+            self._restored()
+
+    def on_denied(self, subject: str) -> None:
+        if self._denied:
+            self._denied(subject)
 
 
 async def until(done: Callable[[], bool]) -> None:

@@ -34,7 +34,6 @@ class TestNatsRegistry(RegistryConformance):
 
 
 async def _cut(backend: Backend) -> None:
-    """End a backend's connection for good, before it can say goodbye."""
-    client = backend.connection._client
-    await client.shut(at_once=True)
+    """End a backend's connection before it can send anything more."""
+    await backend.connection._link.aclose(abort=True)
     await asyncio.sleep(0)

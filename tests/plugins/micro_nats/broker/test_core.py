@@ -46,7 +46,7 @@ async def test_garbage_is_counted_and_dropped(
         await backend.broker.publish("events.garbage", EVENT)
         await box.wait_for(1)
 
-    assert backend.broker.counters.garbage == 1
+    assert backend.broker.counters.malformed == 1
 
 
 async def test_a_target_that_raises_does_not_end_the_subscription(

@@ -9,10 +9,10 @@ import pytest
 
 from micro.backend import BackendOptions, ConnectionEvent, ConnectionState
 from micro.errors import ConfigError, ConnectionLost, Forbidden
-from micro_nats.connection import connection as connection_module
+from micro_nats.connection import subscriptions
 from micro_nats.connection.connection import Connection, open_connection
 from micro_nats.devserver import NatsServer, run_server
-from tests.plugins.micro_nats.helpers import Events, Inbox, connections, until
+from tests.plugins.micro_nats.helpers import Events, Inbox, Watch, connections, until
 
 PERMISSIONS = """
 authorization {
@@ -77,9 +77,11 @@ async def test_the_second_server_is_tried_when_the_first_is_not_there(server: Na
 
 async def test_inboxes_cannot_be_guessed(options: BackendOptions) -> None:
     async with open_connection(options) as one, open_connection(options) as two:
-        assert one.inbox != two.inbox
-        assert one.inbox.startswith("_INBOX.")
-        assert len(one.inbox) == len("_INBOX.") + 22
+        inboxes = {one.inboxes.new(), one.inboxes.new(), two.inboxes.new(), two.inboxes.new()}
+
+    assert len(inboxes) == 4
+    assert {inbox.partition(".")[0] for inbox in inboxes} == {"_INBOX"}
+    assert {len(inbox.partition(".")[2]) for inbox in inboxes} == {22}
 
 
 async def test_a_restart_of_the_server_is_survived_with_all_subscriptions(
@@ -88,8 +90,9 @@ async def test_a_restart_of_the_server_is_survived_with_all_subscriptions(
     events, lost, restored = Events(), [], []
     options = BackendOptions(addresses=(own_server.address,), on_event=events)
     async with open_connection(options) as connection:
-        connection.on_lost.append(lost.append)
-        connection.on_restored.append(lambda: restored.append(connection.connected))
+        connection.observe(
+            Watch(lost=lost.append, restored=lambda: restored.append(connection.connected))
+        )
         plain, queued = Inbox(), Inbox()
         await connection.subscribe("plain.*", plain)
         await connection.subscribe("queued", queued, "q")
@@ -150,7 +153,7 @@ async def test_while_there_is_no_connection_everything_fails_at_once(
         own_server.kill()
         await events.wait_for(ConnectionState.DISCONNECTED)
 
-        for attempt in (connection.flush, connection.check, connection.room):
+        for attempt in (connection.flush, connection.check, connection.wait_writable):
             with pytest.raises(ConnectionLost):
                 await attempt()
         with pytest.raises(ConnectionLost):
@@ -258,7 +261,7 @@ class TestPermissions:
         self, limited: Connection, events: Events
     ) -> None:
         denied: list[str] = []
-        limited.on_denied.append(denied.append)
+        limited.observe(Watch(denied=denied.append))
         limited.publish_now("closed.door", "", b"")
         event = await events.wait_for(ConnectionState.DENIED)
         await limited.check()
@@ -274,12 +277,12 @@ class TestPermissions:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(connection_module, "_ASK_AGAIN_SECONDS", 0.1)
+        monkeypatch.setattr(subscriptions, "RETRY_DENIED_SECONDS", 0.1)
         config, inbox = tmp_path / "server.conf", Inbox()
         await limited.subscribe("open.door", inbox, "q")
         config.write_text(PERMISSIONS.replace("subscribe: { allow: [", "subscribe: { deny: ["))
         guarded.signal(signal.SIGHUP)
-        await events.wait_for(ConnectionState.DENIED, 3)
+        await events.wait_for(ConnectionState.DENIED, 2)
         with pytest.raises(Forbidden, match=r"open\.door"):
             await limited.check()
         config.write_text(PERMISSIONS)
@@ -329,6 +332,6 @@ async def test_reconnecting_leaves_no_tasks_behind(own_server: NatsServer) -> No
     async with open_connection(options) as connection:
         before = len(asyncio.all_tasks())
         for round_ in range(5):
-            connection._client.lose(ConnectionLost("cut"))
+            connection._link.fail(ConnectionLost("cut"))
             await events.wait_for(ConnectionState.RECONNECTED, round_ + 1)
         await until(lambda: len(asyncio.all_tasks()) <= before)

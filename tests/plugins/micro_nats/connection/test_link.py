@@ -9,6 +9,7 @@ import pytest
 
 from micro.backend import BackendOptions, ConnectionState
 from micro.errors import ConnectionLost, PayloadTooLarge, ResourceExhausted
+from micro_nats.connection.byte_stream import HIGH_WATER_BYTES, ByteStream
 from micro_nats.connection.connection import Connection, open_connection
 from micro_nats.devserver import NatsServer
 from tests.plugins.micro_nats.helpers import Events, Inbox, connections, raw, until
@@ -174,10 +175,10 @@ async def test_whoever_waits_for_an_answer_learns_of_the_loss_at_once(
     own_server: NatsServer,
 ) -> None:
     async with open_connection(BackendOptions(addresses=(own_server.address,))) as connection:
-        connection._client._stream.wire.pause_reading()
+        connection._link._stream.wire.pause_reading()
         waiting = [asyncio.ensure_future(connection.flush()) for _ in range(3)]
         await asyncio.sleep(0)
-        connection._client.lose(ConnectionLost("cut"))
+        connection._link.fail(ConnectionLost("cut"))
         results = await asyncio.gather(*waiting, return_exceptions=True)
 
         assert [type(result) for result in results] == [ConnectionLost] * 3
@@ -185,7 +186,7 @@ async def test_whoever_waits_for_an_answer_learns_of_the_loss_at_once(
 
 async def test_a_publisher_that_waits_for_room_can_be_cancelled(connection: Connection) -> None:
     async with stuffed(connection):
-        waiting = asyncio.ensure_future(connection.room())
+        waiting = asyncio.ensure_future(connection.wait_writable())
         await asyncio.sleep(0)
         assert not waiting.done()
         waiting.cancel()
@@ -258,7 +259,7 @@ async def test_an_error_of_the_server_that_is_not_final_leaves_the_connection(
     events = Events()
     options = BackendOptions(addresses=(server.address,), on_event=events)
     async with open_connection(options) as connection:
-        connection._client.post(b"SUB bad..subject x9\r\n")
+        connection._link.post(b"SUB bad..subject x9\r\n")
         event = await events.wait_for(ConnectionState.ERROR)
         await connection.check()
 
@@ -275,7 +276,7 @@ async def test_an_error_that_ends_the_connection_is_followed_by_another_one(
         inbox = Inbox()
         await connection.subscribe("still.here", inbox)
         size = connection.max_payload + 1
-        connection._client.post(b"PUB x %d\r\n" % size)
+        connection._link.post(b"PUB x %d\r\n" % size)
         lost = await events.wait_for(ConnectionState.DISCONNECTED)
         await connection.wait_connected(10)
         connection.publish_now("still.here", "", b"yes")
@@ -293,35 +294,46 @@ async def test_the_connection_bears_its_name(server: NatsServer) -> None:
 
 
 class stuffed:
-    """The server does not read: it is stopped by a proxy that reads nothing."""
+    """The server does not read: the link's stream takes everything and sends nothing."""
 
     def __init__(self, connection: Connection) -> None:
-        self._client = connection._client
-        self._written: list[bytes] = []
+        self._link = connection._link
 
     async def __aenter__(self) -> None:
-        self._wire = self._client._stream.wire
-        self._client._stream.wire = _Stuck(self._wire)
+        self._stream = self._link._stream
+        self._link._stream = _Stuck()
+        self._link.post(b"PING\r\n")
+        self._link._write()
 
     async def __aexit__(self, *exc: object) -> None:
-        self._client._stream.wire = self._wire
-        self._client._out.clear()
-        self._client._out_size = self._client._behind = 0
-        await until(lambda: self._wire.get_write_buffer_size() == 0)
+        self._link._out.clear()
+        self._link._out_size = self._link._behind = 0
+        self._link._stream = self._stream
+        await until(lambda: self._stream.buffered == 0)
 
 
-class _Stuck:
-    """A transport whose peer never reads."""
+class _Stuck(ByteStream):
+    """A stream whose peer never reads."""
 
-    def __init__(self, wire: asyncio.Transport) -> None:
-        self._wire = wire
-        self._size = 9 << 20
+    def __init__(self) -> None:
+        self._size = HIGH_WATER_BYTES
 
-    def write(self, data: bytes) -> None:
+    def start(self, receive: object, fail: object) -> None:
+        raise NotImplementedError
+
+    def write(self, data: bytes) -> int:
         self._size += len(data)
-
-    def get_write_buffer_size(self) -> int:
         return self._size
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._wire, name)
+    @property
+    def buffered(self) -> int:
+        return self._size
+
+    async def wait_writable(self) -> None:
+        await asyncio.Event().wait()
+
+    def abort(self) -> None:
+        raise NotImplementedError
+
+    async def close(self, seconds: float) -> None:
+        raise NotImplementedError

@@ -7,11 +7,11 @@ import pytest
 
 from micro.backend import BackendOptions
 from micro.errors import ConfigError
-from micro_nats.connection.options import Settings, read_settings
+from micro_nats.connection.options import ConnectOptions, read_options
 
 
-def settings(**driver: object) -> Settings:
-    return read_settings(BackendOptions(driver=driver))
+def settings(**driver: object) -> ConnectOptions:
+    return read_options(BackendOptions(driver=driver))
 
 
 def test_text_becomes_what_nats_py_wants() -> None:
@@ -66,7 +66,7 @@ def test_secrets_are_not_shown() -> None:
 
 
 async def test_an_addresss_own_credentials_come_first() -> None:
-    read = read_settings(
+    read = read_options(
         BackendOptions(
             addresses=("bob:pw@a", "tok@b", "c"), driver={"user": "ann", "password": "x"}
         )

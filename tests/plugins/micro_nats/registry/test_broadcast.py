@@ -177,7 +177,7 @@ async def test_hostile_records_are_counted_and_dropped(
         after = await backend.registry.get_service("points")
 
     assert before == after == (record("points"),)
-    assert backend.transport.counters.garbage == 2 * len(hostile)
+    assert backend.transport.counters.malformed == 2 * len(hostile)
 
 
 async def test_a_node_that_still_answers_is_not_forgotten(

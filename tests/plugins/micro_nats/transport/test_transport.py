@@ -171,7 +171,7 @@ class TestNobodyThere:
         socket.send(Message({}, b"fine"))
         await end.wait_for(1)
 
-        assert other.transport.counters.orphans >= 1
+        assert other.transport.counters.orphaned_replies >= 1
 
 
 class TestGoMicroPeers:
@@ -233,8 +233,8 @@ class TestGarbage:
         socket.send(Message({}, b"fine"))
         await end.wait_for(1)
 
-        assert backend.transport.counters.garbage == 1
-        assert other.transport.counters.garbage == 1
+        assert backend.transport.counters.malformed == 1
+        assert other.transport.counters.malformed == 1
         assert end.bodies == [b"fine"]
 
     async def test_a_message_without_a_usable_reply_is_counted(
@@ -245,7 +245,7 @@ class TestGarbage:
                 await peer.publish(echo.address.encode(), packed(b"x"), reply=reply)
         await backend.check()
 
-        assert backend.transport.counters.replyless == 3
+        assert backend.transport.counters.without_reply == 3
 
     async def test_an_answer_to_nobody_is_counted(
         self, other: Backend, echo: Listener, server: NatsServer
@@ -255,7 +255,7 @@ class TestGarbage:
             await peer.publish(f"{socket.local}x".encode(), packed(b"x"))
         await other.check()
 
-        assert other.transport.counters.orphans == 1
+        assert other.transport.counters.orphaned_replies == 1
 
     async def test_a_receiver_that_raises_harms_no_other(
         self, backend: Backend, other: Backend, caplog: pytest.LogCaptureFixture
@@ -375,7 +375,7 @@ class TestSocketsThatWereLost:
         for each, its_end in ((socket, end), (plain, old)):
             each.send(Message({}, b""))
             await its_end.wait_for(1)
-        backend.connection._client.lose(ConnectionLost("cut"))
+        backend.connection._link.fail(ConnectionLost("cut"))
         error = await end.wait_closed()
         plain.send(Message({}, b"on"))
         await old.wait_for(2)
@@ -424,7 +424,7 @@ class TestManySockets:
 
         assert isinstance(error, SocketClosed)
         assert error.bundle == 1
-        assert serving.counters.refused == 1
+        assert serving.counters.sockets_refused == 1
 
 
 class TestIdleSockets:
@@ -448,7 +448,7 @@ class TestIdleSockets:
 
         assert isinstance(far, SocketClosed)
         assert isinstance(near, SocketClosed)
-        assert serving.counters.expired == 0
+        assert serving.counters.sockets_expired == 0
 
     async def test_who_dialled_closes_it_before_the_listener_forgets_it(self, pair) -> None:
         serving, dialling = pair
@@ -475,7 +475,7 @@ class TestIdleSockets:
             error = await arrivals.recorders[0].wait_closed()
 
         assert isinstance(error, SocketClosed)
-        assert serving.counters.expired == 1
+        assert serving.counters.sockets_expired == 1
 
     async def test_one_in_gos_envelope_stays_where_it_was_dialled(self, pair) -> None:
         serving, dialling = pair
@@ -501,7 +501,7 @@ class TestIdleSockets:
             await end.wait_for(20)
             assert arrivals.recorders[0].closings == []
 
-            await dialling._connection.end()
+            await dialling._connection.aclose()
             await until(lambda: not _send(far))
             error = await arrivals.recorders[0].wait_closed()
 
@@ -564,9 +564,10 @@ class TestLostConnections:
         socket.send(Message({}, b""))
         await end.wait_for(1)
         echo.lose(ConnectionLost("cut"))
-        client, backend.connection._client = backend.connection._client, None
+        link, backend.connection._link = backend.connection._link, None
         echo.restored()
-        backend.connection._client = client
+        await asyncio.sleep(0)
+        backend.connection._link = link
 
         assert end.closings == []
 
@@ -576,7 +577,7 @@ class TestLostConnections:
             end = Recorder()
             socket = await backend.transport.dial("somewhere", end)
             socket.send(Message({}, b"ghost"))
-            backend.connection._client.lose(ConnectionLost("cut"))
+            backend.connection._link.fail(ConnectionLost("cut"))
 
             assert isinstance(await end.wait_closed(), ConnectionLost)
             await backend.connection.wait_connected(10)

@@ -1,0 +1,32 @@
+"""What a connection tells those who use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from micro.errors import ConnectionLost
+
+__all__ = ["Observer"]
+
+
+class Observer:
+    """Methods that a connection calls; override the ones that matter.
+
+    Each is called on the event loop, returns at once and never raises. A link tells its Connection
+    in this way, and a Connection everyone who called `Connection.observe`.
+    """
+
+    def on_lost(self, error: ConnectionLost) -> None:
+        """The connection broke. Called at once, each time it breaks, and when it is closed."""
+
+    def on_restored(self) -> None:
+        """The connection is back, with every subscription in place."""
+
+    def on_denied(self, subject: str) -> None:
+        """The server refused a publication to `subject`."""
+
+    def on_error(self, text: str) -> None:
+        """The server sent -ERR; it closes the connection itself where the error ends it."""
+
+    def on_info(self, info: Mapping[str, object]) -> None:
+        """The server sent INFO: other servers, or lame duck mode."""

@@ -1,0 +1,147 @@
+"""The subscriptions of a connection, kept from one link to the next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from itertools import count
+
+from micro.errors import ConnectionLost, Forbidden
+from micro_nats.connection.link import NO_CONNECTION, Callback, NatsLink, Routes
+
+__all__ = ["RETRY_DENIED_SECONDS", "Subscription", "Subscriptions"]
+
+log = logging.getLogger("micro.nats")
+
+RETRY_DENIED_SECONDS = 3.0
+
+
+class Subscription:
+    """One subject that this process listens to, through every reconnection.
+
+    Attributes:
+        subject: The subject or pattern.
+        active: Whether the server has confirmed it once.
+        denied: What the server said when it refused it; empty if it did not.
+    """
+
+    __slots__ = ("_table", "active", "command", "denied", "sid", "subject")
+
+    def __init__(self, table: Subscriptions, sid: bytes, subject: str, queue: str) -> None:
+        self._table = table
+        self.sid = sid
+        self.subject = subject
+        self.command = f"SUB {subject} {queue} ".encode() + sid + b"\r\n"
+        self.active = False
+        self.denied = ""
+
+    async def drain(self) -> None:
+        """Stop the intake; returns when every message that was routed here has been received.
+
+        When the connection breaks first, nothing more can come and it returns as well.
+        """
+        await self._table.drain(self)
+
+    def unsubscribe(self) -> None:
+        """End it at once; a second call does nothing."""
+        self._table.remove(self)
+
+
+class Subscriptions:
+    """All subscriptions of one connection.
+
+    Attributes:
+        routes: The callbacks by subscription id, for links.
+        link: The present link; the Connection sets it.
+    """
+
+    def __init__(self) -> None:
+        self.routes: Routes = {}
+        self.link: NatsLink | None = None
+        self._known: dict[bytes, Subscription] = {}
+        self._numbers = count(1)
+        self._retry: asyncio.TimerHandle | None = None
+
+    async def add(self, subject: str, callback: Callback, queue: str) -> Subscription:
+        """Subscribe; see `Connection.subscribe`.
+
+        Raises:
+            ConnectionLost: there is no connection.
+            Forbidden: the server does not allow it.
+        """
+        link = self.link
+        if link is None:
+            raise ConnectionLost(NO_CONNECTION)
+        subscription = Subscription(self, b"m%d" % next(self._numbers), subject, queue)
+        self._known[subscription.sid] = subscription
+        self.routes[subscription.sid] = callback
+        try:
+            link.post(subscription.command)
+            await link.ping()
+            if subscription.denied:
+                raise Forbidden(f"the NATS server says: {subscription.denied}")
+        except BaseException:
+            self.remove(subscription)
+            raise
+        subscription.active = True
+        return subscription
+
+    def commands(self) -> bytes:
+        """What subscribes to everything on a new link."""
+        for subscription in self._known.values():
+            subscription.denied = ""
+        return b"".join(subscription.command for subscription in self._known.values())
+
+    async def drain(self, subscription: Subscription) -> None:
+        """See `Subscription.drain`."""
+        sid = subscription.sid
+        if self._known.pop(sid, None) is None:
+            return
+        try:
+            if self.link is not None:
+                self.link.post(b"UNSUB " + sid + b"\r\n")
+                await self.link.ping()
+        except ConnectionLost as lost:
+            log.debug("a subscription ended with its connection: %s", lost)
+        finally:
+            self.routes.pop(sid, None)
+
+    def remove(self, subscription: Subscription) -> None:
+        """See `Subscription.unsubscribe`."""
+        sid = subscription.sid
+        self.routes.pop(sid, None)
+        if self._known.pop(sid, None) is not None and self.link is not None:
+            self.link.post(b"UNSUB " + sid + b"\r\n")
+
+    def deny(self, subject: str, text: str) -> None:
+        """Note that the server refused, or took back, a subscription."""
+        for subscription in self._known.values():
+            if subscription.subject == subject:
+                subscription.denied = text
+                # The permission may come back, and the server does not say when.
+                if subscription.active and self._retry is None:
+                    loop = asyncio.get_running_loop()
+                    self._retry = loop.call_later(RETRY_DENIED_SECONDS, self._ask_again)
+
+    def check(self) -> None:
+        """Look whether the server takes every subscription.
+
+        Raises:
+            Forbidden: it refuses one that it took before.
+        """
+        for subscription in self._known.values():
+            if subscription.active and subscription.denied:
+                raise Forbidden(f"the NATS server says: {subscription.denied}")
+
+    def close(self) -> None:
+        """Ask for nothing any more."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _ask_again(self) -> None:
+        self._retry = None
+        for subscription in self._known.values():
+            if subscription.active and subscription.denied and self.link is not None:
+                subscription.denied = ""
+                self.link.post(subscription.command)
