@@ -11,10 +11,10 @@ from micro.errors import DeadlineExceeded, Forbidden, MicroError, NoResponders, 
 from micro_nats.devserver import NatsServer
 from tests.faults.access import FAILED, Options, guarded, points, refused, reload
 from tests.faults.clock import lasts, succeeds
-from tests.faults.identities import Operator, user_key
 from tests.faults.load import client_of
 from tests.faults.process import Journal
 from tests.faults.proxy import run_proxy
+from tests.identities import Operator, user_key
 
 SECRET = "s3cretive"
 BOUND = 5.0  # seconds, the default of connect_timeout

@@ -9,9 +9,9 @@ import pytest
 from micro.errors import ConfigError
 from tests.faults.access import USAGE, Options, guarded, points, refused
 from tests.faults.clock import lasts, succeeds
-from tests.faults.identities import Authority, issue
 from tests.faults.load import client_of
 from tests.faults.proxy import Proxy, run_proxy
+from tests.identities import Authority, issue
 
 SECRET = "s3cretive"
 LOGIN = {"user": "ann", "password": SECRET}

@@ -99,7 +99,7 @@ async def test_a_crash_under_load_fails_no_call_that_may_run_twice(
     assert set(answers) <= {"b", "c"}
 
 
-async def test_a_call_under_way_is_finished_before_the_stop(
+async def test_a_call_under_way_is_cut_off_when_the_grace_is_over(
     client: Client, start: Start, listen: Listen
 ) -> None:
     program = await start("points.py", "--server_id=a", "--shutdown_timeout=0.2s")

@@ -65,7 +65,7 @@ def test_secrets_are_not_shown() -> None:
     assert "s3cret" not in text
 
 
-async def test_an_addresss_own_credentials_come_first() -> None:
+async def test_credentials_in_an_address_come_first() -> None:
     read = read_options(
         BackendOptions(
             addresses=("bob:pw@a", "tok@b", "c"), driver={"user": "ann", "password": "x"}

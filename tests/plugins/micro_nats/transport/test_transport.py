@@ -273,7 +273,11 @@ class TestGarbage:
             bad.send(Message({}, b""))
             good = await other.transport.dial(listener.address, end, metadata=listener.metadata)
             good.send(Message({}, b"fine"))
-            await end.wait_for(1)
+            [answer] = await end.wait_for(1)
+
+        assert answer.body == b"fine"
+        [told] = [record for record in caplog.records if record.exc_info]
+        assert str(told.exc_info[1]) == "no"
 
 
 class TestGoodbye:

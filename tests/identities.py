@@ -1,4 +1,4 @@
-"""Keys and certificates: who somebody is, and who says so."""
+"""Keys, tokens and certificates for servers and their clients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Operator:
     """An operator with one account.
 
     Attributes:
-        config: What a server is to be told of them.
+        config: The part of a server's configuration that trusts them.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Operator:
         )
 
     def credentials(self, seconds: float) -> tuple[str, str]:
-        """A file of credentials for a user, good for so many seconds, and its secret part."""
+        """The text of a credentials file that is valid for `seconds`, and the seed in it."""
         user = _pair(nkeys.PREFIX_BYTE_USER, 3)
         rights: dict[str, object] = {"type": "user", "subs": -1, "data": -1, "payload": -1}
         token = _token(self._account, user, rights, until=time.time() + seconds)
@@ -88,9 +88,9 @@ def _part(data: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Whoever signs certificates."""
+    """The name and key that sign certificates."""
 
-    certificate: x509.Certificate
+    name: x509.Name
     key: ec.EllipticCurvePrivateKey
 
 
@@ -102,32 +102,33 @@ def issue(
     days: int = 2,
     host: str = "127.0.0.1",
 ) -> Authority:
-    """Write a certificate and its key, `<name>.pem` and `<name>.key`; its own authority if `None`.
+    """Write a certificate and its key as `<name>.pem` and `<name>.key`.
+
+    It has the extensions that Python 3.13 asks for by default (RFC 5280).
 
     Args:
-        folder: Where to.
-        name: Whose it is.
-        authority: Who signs it.
-        days: How long it is valid from now on; it has been for five days.
-        host: The address of the machine that it is for.
+        folder: Where the files go.
+        name: The common name, and the files' name.
+        authority: Who signs it; `None` makes a certificate that signs itself and others.
+        days: How long it is valid from now on; its validity began five days ago.
+        host: The IP address of its machine.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    signer = authority or Authority(subject, key)
     now = datetime.datetime.now(datetime.UTC)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(authority.certificate.subject if authority else subject)
+        .issuer_name(signer.name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=5))
         .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), False
-        )
-        .sign(authority.key if authority else key, hashes.SHA256())
     )
+    for extension, critical in _extensions(key, signer.key, host, signs=authority is None):
+        builder = builder.add_extension(extension, critical)
+    certificate = builder.sign(signer.key, hashes.SHA256())
     (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     (folder / f"{name}.key").write_bytes(
         key.private_bytes(
@@ -136,4 +137,20 @@ def issue(
             serialization.NoEncryption(),
         )
     )
-    return Authority(certificate, key)
+    return Authority(subject, key)
+
+
+def _extensions(
+    own: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey, host: str, *, signs: bool
+) -> list[tuple[x509.ExtensionType, bool]]:
+    """The extensions, and whether a reader must understand each."""
+    unused = ("content_commitment", "data_encipherment", "key_agreement", "key_encipherment")
+    usage = dict.fromkeys((*unused, "encipher_only", "decipher_only"), False)
+    usage |= {"digital_signature": True, "key_cert_sign": signs, "crl_sign": signs}
+    return [
+        (x509.BasicConstraints(ca=signs, path_length=None), True),
+        (x509.KeyUsage(**usage), True),
+        (x509.SubjectKeyIdentifier.from_public_key(own.public_key()), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False),
+        (x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), False),
+    ]
