@@ -1,11 +1,11 @@
-"""The `micro` command: run services, and speak with those that run.
+"""The `micro` command: run services, and call those that run.
 
 Exit codes, for scripts:
 
     0    it worked
     1    the call failed; the error is on standard error, as `404 Not Found: ...`
     2    a flag, setting, name or target cannot be used, or a plugin is missing
-    3    unavailable: no server, or nobody serves what was asked for
+    3    unavailable: no server, or no node serves what was asked for
     4    the time ran out
     130  interrupted with Ctrl-C
 """
@@ -19,21 +19,22 @@ from collections.abc import Sequence
 import click
 
 from micro.cli.group import CommandTable
-from micro.cli.output import exit_code, say
-from micro.errors import MicroError, UsageError
+from micro.cli.output import exit_code, say, show_error
+from micro.errors import MicroError
 
 __all__ = ["main"]
 
 _INTERRUPTED = 130
 
 
-@click.command(cls=CommandTable)
+@click.command(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="micro-rpc", message="micro-rpc %(version)s")
 def _micro() -> None:
-    """Run services, and speak with those that run."""
+    """Run services, and call those that run."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line, as the last thing that this process does.
+    """Run the command line; the process ends after it.
 
     Args:
         argv: Words after the program's name; those of the process when not given.
@@ -50,11 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     except MicroError as error:
-        text = f"{error.code} {error.status}: {error.detail}"
-        say(error.detail) if isinstance(error, UsageError) else click.echo(text, err=True)
+        show_error(error)
         return exit_code(error)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; the last flush must not complain again.
+        # The reader of our output closed it; the flush at exit must not fail for the same reason.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return result if isinstance(result, int) else 0

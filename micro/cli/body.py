@@ -17,8 +17,8 @@ from micro.codec import Raw
 
 __all__ = ["check_body", "headers_from", "read_body", "read_lines"]
 
-_CHUNK = 65_536
-_AHEAD = 64
+CHUNK_BYTES = 65_536
+MAX_LINES_AHEAD = 64
 
 
 def headers_from(pairs: Iterable[str]) -> dict[str, str]:
@@ -40,7 +40,7 @@ def read_body(text: str, content_type: str) -> Raw:
     """Read a body: `-` for standard input, `@path` for a file, else the text itself.
 
     Raises:
-        click.UsageError: the file cannot be read, or JSON is promised and it is something else.
+        click.UsageError: the file cannot be read, or the content type is JSON and the body is not.
     """
     if text == "-":
         body = sys.stdin.buffer.read()
@@ -55,7 +55,7 @@ def read_body(text: str, content_type: str) -> Raw:
 
 
 def check_body(body: bytes, content_type: str) -> Raw:
-    """Return the body if it is what its content type says, as far as that is known here."""
+    """Return the body; one that is sent as JSON must be JSON."""
     if content_type.partition(";")[0].strip() == "application/json":
         try:
             json.loads(body)
@@ -66,32 +66,32 @@ def check_body(body: bytes, content_type: str) -> Raw:
 
 
 async def read_lines(content_type: str) -> AsyncIterator[Raw]:
-    """Read bodies from standard input, one from each line that is not blank, as they come."""
+    """Read bodies from standard input, one from each line that is not blank, as it comes."""
     loop = asyncio.get_running_loop()
-    room = threading.Semaphore(_AHEAD)
-    # Bounded by the room: the thread waits for it before each line.
+    ahead = threading.Semaphore(MAX_LINES_AHEAD)
+    # Bounded by `ahead`: the thread waits for it before each line.
     lines: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     def give(line: bytes | None) -> None:
-        room.acquire()
+        ahead.acquire()
         loop.call_soon_threadsafe(lines.put_nowait, line)
 
-    # A thread of its own, not the loop's pool: that would be waited for at the end, and nobody may
-    # type another line.
+    # A thread of its own: the loop waits for its pool when it closes, and a pool's thread would
+    # wait for a line that may never be typed.
     threading.Thread(target=_read_stdin, args=(give,), daemon=True).start()
     while (line := await lines.get()) is not None:
-        room.release()
+        ahead.release()
         if line.strip():
             yield check_body(line, content_type)
 
 
 def _read_stdin(give: Callable[[bytes | None], None]) -> None:
-    """Give each line, and at last `None`; it reads the descriptor, which needs no lock at exit."""
+    """Give each line, then `None`. Reading the descriptor takes no lock that exit waits for."""
     rest = b""
     descriptor = sys.stdin.fileno()
-    # The loop may be closed while this waited: then nobody wants the line.
+    # The loop may have been closed while this thread waited for a line.
     with suppress(RuntimeError):
-        while chunk := os.read(descriptor, _CHUNK):
+        while chunk := os.read(descriptor, CHUNK_BYTES):
             *whole, rest = (rest + chunk).split(b"\n")
             for line in whole:
                 give(line)

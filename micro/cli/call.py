@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 import click
 
 from micro.cli.body import headers_from, read_body, read_lines
 from micro.cli.group import SettingsCommand, seconds, settings_of
+from micro.cli.missing import explain
 from micro.cli.output import as_json, as_line, as_value, one_line, show_body
+from micro.client import Client
 from micro.codec import Raw
+from micro.deadline import Deadline
+from micro.errors import MicroError
 from micro.settings.load import Settings
 
 __all__ = ["call", "stream"]
@@ -21,7 +26,10 @@ _ENDPOINT = (
     click.argument("endpoint"),
     click.argument("body", default="{}"),
     click.option(
-        "--timeout", type=seconds, metavar="DURATION", help="For all of it: 2, 500ms, 1m."
+        "--timeout",
+        type=seconds,
+        metavar="DURATION",
+        help="For the whole command, such as 2, 500ms or 1m.",
     ),
     click.option(
         "-H", "--header", "pairs", multiple=True, metavar="NAME:VALUE", help="May be repeated."
@@ -32,7 +40,7 @@ _ENDPOINT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Call:
-    """What both commands are told."""
+    """The arguments and options of both commands."""
 
     service: str
     endpoint: str
@@ -87,36 +95,53 @@ def stream(ctx: click.Context, /, **given: object) -> None:
 
 
 async def _call(settings: Settings, wanted: _Call, request: Raw) -> bytes:
-    from micro.service import open_client
-
     timeout = settings.client_request_timeout if wanted.timeout is None else wanted.timeout
-    async with open_client(settings) as client:
+    async with _client(settings, wanted) as (client, left):
         answer: bytes = await client.call(
             wanted.service,
             wanted.endpoint,
             request,
             Raw,
-            timeout=timeout,
+            timeout=timeout if left is None else left(),
             headers=headers_from(wanted.pairs),
         )
     return answer
 
 
 async def _stream(settings: Settings, wanted: _Call, request: Raw | None) -> None:
-    from micro.service import open_client
-
     requests: AsyncIterator[Raw] | Raw = request or read_lines(settings.client_content_type)
     async with (
-        open_client(settings) as client,
+        _client(settings, wanted) as (client, left),
         client.stream(
             wanted.service,
             wanted.endpoint,
             requests,
             Raw,
-            timeout=wanted.timeout,
+            timeout=None if left is None else left(),
             headers=headers_from(wanted.pairs),
         ) as items,
     ):
         async for item in items:
             line = as_line(as_value(item)) if wanted.as_object else one_line(item)
             click.echo(line)
+
+
+@asynccontextmanager
+async def _client(
+    settings: Settings, wanted: _Call
+) -> AsyncIterator[tuple[Client, Callable[[], float] | None]]:
+    """A client, and what is left of `--timeout` once it is connected.
+
+    Raises:
+        MicroError: the call failed; a missing service or endpoint is told with those there are.
+    """
+    from micro.service import open_client
+
+    deadline = None if wanted.timeout is None else Deadline.after(wanted.timeout)
+    if wanted.timeout is not None and wanted.timeout < settings.connect_timeout:
+        settings = replace(settings, connect_timeout=wanted.timeout)
+    async with open_client(settings) as client:
+        try:
+            yield client, None if deadline is None else deadline.remaining
+        except MicroError as error:
+            raise await explain(client, wanted.service, wanted.endpoint, error) from error

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import click
 
 from micro.cli.group import SettingsCommand, settings_of
+from micro.cli.missing import missing_service
 from micro.cli.output import as_json, say, table
-from micro.errors import NotFound
 from micro.registry import EndpointRecord, ServiceRecord, ValueRecord
-from micro.settings.hints import nearest
 from micro.settings.load import Settings
+from micro.telemetry.printable import printable
 
 __all__ = ["describe", "services"]
+
+_SHOWN_ELSEWHERE = ("description", "required")
 
 
 @click.command(cls=SettingsCommand)
@@ -27,10 +29,7 @@ def services(ctx: click.Context, as_object: bool) -> None:
     if as_object:
         click.echo(as_json([_service_fields(record) for record in records]))
     elif records:
-        rows = [
-            (one.name, one.version, str(len(one.nodes)), str(len(one.endpoints))) for one in records
-        ]
-        click.echo(table(("SERVICE", "VERSION", "NODES", "ENDPOINTS"), rows))
+        click.echo(table(("SERVICE", "VERSION", "NODES", "ENDPOINTS"), map(_summary, records)))
     else:
         say("no services are running here")
 
@@ -40,7 +39,10 @@ def services(ctx: click.Context, as_object: bool) -> None:
 @click.option("--json", "as_object", is_flag=True, help="Print JSON.")
 @click.pass_context
 def describe(ctx: click.Context, service: str, as_object: bool) -> None:
-    """Show the versions, nodes and endpoints of SERVICE."""
+    """Show the versions, nodes, endpoints and topics of SERVICE.
+
+    A * marks the required fields of a request.
+    """
     records = asyncio.run(_get(settings_of(ctx), service))
     if as_object:
         click.echo(as_json([_service_fields(record) for record in records]))
@@ -61,38 +63,66 @@ async def _get(settings: Settings, name: str) -> tuple[ServiceRecord, ...]:
     async with open_client(settings) as client:
         if records := await client.registry.get_service(name):
             return records
-        known = [record.name for record in await client.registry.list_services()]
-    hint = nearest(name, known)
-    raise NotFound(f"nobody serves {name!r}" + (f"; did you mean {hint!r}?" if hint else ""))
+        raise await missing_service(client.registry, name)
+
+
+def _summary(record: ServiceRecord) -> tuple[str, str, str, str]:
+    endpoints = [one for one in record.endpoints if not _is_subscriber(one)]
+    return record.name, record.version, str(len(record.nodes)), str(len(endpoints))
 
 
 def _page(record: ServiceRecord) -> str:
     nodes = [(node.id, node.address, _pairs(node.metadata)) for node in record.nodes]
-    endpoints = [_row(one) for one in record.endpoints]
-    parts = [f"{record.name} {record.version} {_pairs(record.metadata)}".rstrip()]
+    endpoints = [_row(one) for one in record.endpoints if not _is_subscriber(one)]
+    topics = [_topic_row(one) for one in record.endpoints if _is_subscriber(one)]
+    parts = [printable(f"{record.name} {record.version} {_pairs(record.metadata)}".rstrip())]
     parts.append(table(("NODE", "ADDRESS", "METADATA"), nodes))
     if endpoints:
         parts.append(table(("ENDPOINT", "REQUEST", "RESPONSE", "METADATA"), endpoints))
+    if topics:
+        parts.append(table(("TOPIC", "SUBSCRIBER", "EVENT"), topics))
+    if about := [(one.name, _about(one)) for one in record.endpoints if _about(one)]:
+        parts.append(table(("NAME", "DESCRIPTION"), about))
     return "\n\n".join(parts)
+
+
+def _is_subscriber(endpoint: EndpointRecord) -> bool:
+    return endpoint.metadata.get("subscriber") == "true"
 
 
 def _row(endpoint: EndpointRecord) -> tuple[str, str, str, str]:
     """An endpoint's row; go-micro's records tell a stream's types in its metadata alone."""
-    rest = dict(endpoint.metadata)
-    request = rest.pop("request", "") or _shape(endpoint.request)
+    rest = {key: value for key, value in endpoint.metadata.items() if key not in _SHOWN_ELSEWHERE}
+    request = rest.pop("request", "") or _shape(endpoint.request, _required(endpoint))
     response = rest.pop("response", "") or _shape(endpoint.response)
     return endpoint.name, request, response, _pairs(rest)
+
+
+def _topic_row(endpoint: EndpointRecord) -> tuple[str, str, str]:
+    shape = _shape(endpoint.request, _required(endpoint))
+    return endpoint.metadata.get("topic", ""), endpoint.name, shape
+
+
+def _about(endpoint: EndpointRecord) -> str:
+    return endpoint.metadata.get("description", "")
+
+
+def _required(endpoint: EndpointRecord) -> frozenset[str]:
+    """The required fields of a request; empty where the record does not tell them."""
+    return frozenset(endpoint.metadata.get("required", "").split(",")) - {""}
 
 
 def _pairs(metadata: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(metadata.items()))
 
 
-def _shape(value: ValueRecord | None) -> str:
-    """A value's shape on one line: `Award{user string, points int64}`."""
+def _shape(value: ValueRecord | None, required: Collection[str] = ()) -> str:
+    """A value's shape on one line: `Award{user* string, points int64}`, `*` for required."""
     if value is None:
         return "-"
-    fields = ", ".join(f"{one.name} {_shape(one)}" for one in value.values)
+    fields = ", ".join(
+        f"{one.name}{'*' if one.name in required else ''} {_shape(one)}" for one in value.values
+    )
     return f"{value.type}{{{fields}}}" if fields else value.type
 
 

@@ -15,10 +15,11 @@ from micro.cli.output import as_line, as_value, on_terminal, one_line, say
 from micro.codec import Raw
 from micro.errors import DeadlineExceeded
 from micro.settings.load import Settings
+from micro.telemetry.printable import printable
 
 __all__ = ["publish", "subscribe"]
 
-_MOST_WAITING = 65_536
+_MAX_WAITING_EVENTS = 65_536
 
 
 @click.command(cls=SettingsCommand)
@@ -27,7 +28,7 @@ _MOST_WAITING = 65_536
 @click.option("-H", "--header", "pairs", multiple=True, metavar="NAME:VALUE")
 @click.pass_context
 def publish(ctx: click.Context, topic: str, body: str, pairs: Sequence[str]) -> None:
-    """Publish BODY on TOPIC; done when the server has it.
+    """Publish BODY on TOPIC; return when the server has it.
 
     BODY is JSON, {} when not given; - reads it from standard input, @FILE from a file.
     """
@@ -38,7 +39,7 @@ def publish(ctx: click.Context, topic: str, body: str, pairs: Sequence[str]) -> 
 
 @click.command(cls=SettingsCommand)
 @click.argument("topic")
-@click.option("--queue", metavar="NAME", help="Share the events with others of this queue.")
+@click.option("--queue", metavar="NAME", help="Share the events with others of this group.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N events.")
 @click.option("--timeout", type=seconds, metavar="DURATION", help="End after this time, with 4.")
 @click.option("--json", "as_object", is_flag=True, help="Print topic, headers and body as JSON.")
@@ -68,7 +69,7 @@ async def _publish(settings: Settings, topic: str, event: Raw, headers: dict[str
 
 
 class _Events:
-    """Events on their way to the screen.
+    """Events that wait to be printed.
 
     Args:
         as_object: Whether to print everything about an event, as JSON.
@@ -78,18 +79,18 @@ class _Events:
     def __init__(self, *, as_object: bool, count: int | None) -> None:
         self._as_object = as_object
         self._left = count
-        self._waiting: asyncio.Queue[Delivery] = asyncio.Queue(_MOST_WAITING)
-        self._lost = 0
+        self._waiting: asyncio.Queue[Delivery] = asyncio.Queue(_MAX_WAITING_EVENTS)
+        self._dropped = 0
 
-    def take(self, delivery: Delivery) -> None:
-        """Keep an event until it can be printed; too many are counted and dropped."""
+    def receive(self, delivery: Delivery) -> None:
+        """Keep an event until it is printed; over the bound it is dropped and counted."""
         try:
             self._waiting.put_nowait(delivery)
         except asyncio.QueueFull:
-            self._lost += 1
+            self._dropped += 1
 
     async def show(self) -> None:
-        """Print events as they come, until there were enough."""
+        """Print events as they come, until `count` are printed."""
         while self._left is None or self._left > 0:
             delivery = await self._waiting.get()
             click.echo(self._line(delivery))
@@ -97,16 +98,16 @@ class _Events:
             await delivery.ack()
             if self._left is not None:
                 self._left -= 1
-            if self._lost:
-                say(f"{self._lost} events came faster than they could be printed: they are lost")
-                self._lost = 0
+            if self._dropped:
+                say(f"{self._dropped} events came too fast to be printed and were dropped")
+                self._dropped = 0
 
     def _line(self, delivery: Delivery) -> str:
         headers, body = delivery.message
         if self._as_object:
             fields = {"topic": delivery.topic, "headers": headers, "body": as_value(body)}
             return as_line(fields)
-        return f"{delivery.topic} {one_line(body)}"
+        return f"{printable(delivery.topic)} {one_line(body)}"
 
 
 async def _subscribe(
@@ -116,10 +117,10 @@ async def _subscribe(
 
     async with (
         open_client(settings) as client,
-        await client.broker.subscribe(topic, events.take, queue=queue),
+        await client.broker.subscribe(topic, events.receive, queue=queue),
     ):
         if on_terminal():
-            say(f"subscribed to {topic}; Ctrl-C ends")
+            say(f"subscribed to {topic}; press Ctrl-C to end")
         try:
             async with asyncio.timeout(timeout) as limit:
                 await events.show()

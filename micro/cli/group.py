@@ -37,7 +37,7 @@ _EXIT_CODES = (
     ("0", "it worked"),
     ("1", "the call failed"),
     ("2", "a flag, setting, name or target cannot be used, or a plugin is missing"),
-    ("3", "unavailable: no server, or nobody serves what was asked for"),
+    ("3", "unavailable: no server, or no node serves what was asked for"),
     ("4", "the time ran out"),
     ("130", "interrupted with Ctrl-C"),
 )

@@ -1,4 +1,4 @@
-"""`micro health`: can the servers be reached, and does anybody serve?"""
+"""`micro health`: whether the servers can be reached, and a service has nodes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import time
 import click
 
 from micro.cli.group import SettingsCommand, settings_of
+from micro.cli.missing import missing_service
 from micro.cli.output import as_json
-from micro.errors import DeadlineExceeded, Unavailable
+from micro.errors import DeadlineExceeded
 from micro.plugins import Backends
 from micro.settings.load import PARTS, Settings
 
@@ -21,9 +22,10 @@ __all__ = ["health"]
 @click.option("--json", "as_object", is_flag=True, help="Print JSON.")
 @click.pass_context
 def health(ctx: click.Context, service: str | None, as_object: bool) -> None:
-    """Make a round trip to the servers in use; with SERVICE, also see that it has nodes.
+    """Make a round trip to the servers in use; with SERVICE, also check that it has nodes.
 
-    Exit code 0 when all is well, 3 when not: good for a container's readiness probe.
+    The exit code is 0 when both succeed, 3 when a server or the service is unavailable, 4 when
+    the time ran out: use it as a container's readiness probe.
     """
     settings = settings_of(ctx)
     fields = asyncio.run(_check(settings, service))
@@ -49,10 +51,10 @@ async def _check(settings: Settings, service: str | None) -> dict[str, object]:
             if service is not None:
                 records = await registry.get_service(service)
                 fields["nodes"] = sum(len(record.nodes) for record in records)
+                if not fields["nodes"]:
+                    raise await missing_service(registry, service)
     except TimeoutError:
         if not limit.expired():
             raise
         raise DeadlineExceeded("the servers gave no answer in time") from None
-    if service is not None and not fields["nodes"]:
-        raise Unavailable(f"nobody serves {service!r}")
     return fields

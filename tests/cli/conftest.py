@@ -51,6 +51,9 @@ async def count(request: Award) -> AsyncIterator[Award]:
 async def double(requests: AsyncIterator[Award]) -> AsyncIterator[Award]:
     async for request in requests:
         yield Award(user=request.user, points=2 * request.points)
+
+@service.subscriber("orders.created")
+async def on_order(event: Award) -> None: ...
 """
 
 
@@ -63,10 +66,9 @@ class Program:
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             cwd=cwd,
             env={**os.environ, **(environ or {})},
-            **options,
+            **{"text": True, **options},
         )
         self.log = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import click
 import pytest
@@ -63,6 +64,9 @@ def test_help_imports_no_command() -> None:
     [
         (["cal"], ["'cal'", "did you mean 'call'?"]),
         (["zzz"], ["'zzz'", "there are run, call"]),
+        (["call", "a", "A.B", "--transprot", "x"], ["--transprot", "did you mean --transport?"]),
+        (["call", "a", "A.B", "-x"], ["flag -x"]),
+        (["call", "a", "A.B", "--timeout"], ["flag --timeout: it needs a value, DURATION"]),
         (["call"], ["SERVICE"]),
         (["call", "a", "A.B", "--timeot", "2"], ["--timeot", "--timeout"]),
         (["call", "a", "A.B", "--timeout", "x"], ["--timeout", "duration", "'x'"]),
@@ -87,6 +91,33 @@ def test_bad_input_gets_one_line_and_code_2(argv, parts, micro) -> None:
 
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert [part for part in parts if part not in err] == []
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["call", "a", "A.B", "{}", "hunter2"],
+        ["call", "a", "A.B", "--pasword=hunter2"],
+        ["services", "--pasword", "hunter2"],
+        ["publish", "a", "{}", "--nats-password", "my", "hunter2"],
+    ],
+)
+def test_stray_words_and_values_of_unknown_flags_are_not_shown(argv, micro) -> None:
+    code, out, err = micro(*argv)
+
+    assert code == 2
+    assert "hunter2" not in out + err
+
+
+@pytest.mark.parametrize("command", ["call", "stream"])
+def test_timeout_bounds_the_connection_too(command, micro) -> None:
+    started = time.monotonic()
+
+    code, _, err = micro(command, "a", "A.B", "--timeout=300ms", "--transport-address=127.0.0.1:1")
+
+    assert code == 3
+    assert "within 0.3 s" in err
+    assert time.monotonic() - started < 3.0
 
 
 def test_no_server_is_code_3_within_the_connect_timeout(micro) -> None:
@@ -136,6 +167,12 @@ def test_tables_are_aligned_and_bold_on_a_terminal(monkeypatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
 
     assert table(("A",), []) == click.style("A", bold=True)
+
+
+def test_version_and_help_have_the_usual_flags(micro) -> None:
+    assert micro("--version")[1].startswith("micro-rpc 0.")
+    assert micro("-h") == micro("--help")
+    assert micro("call", "-h") == micro("call", "--help")
 
 
 def test_version_names_the_plugins(micro) -> None:
