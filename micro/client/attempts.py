@@ -96,7 +96,8 @@ class Caller:
                 limit = deadline
                 if deadline is not None and not peer.native:
                     limit = self._share(plan, route, wanted, attempts, deadline)
-                reply = await channel.call(outgoing, body, limit)
+                sent = body if plan.empty is None or peer.reads_null else plan.empty
+                reply = await channel.call(outgoing, sent, limit)
                 error = error_from(reply.headers) if ERROR in reply.headers else None
                 if error is not None and wanted.raises:
                     error = as_raised(error, wanted.raises)

@@ -12,11 +12,12 @@ from micro.codec.contract import Decoder, Encoder
 from micro.errors import BadRequest, InternalError
 from micro.message import Message
 from micro.names import check_endpoint, check_service
-from micro.wire.headers import CONTENT_TYPE, request_headers
+from micro.wire.headers import CONTENT_TYPE, EMPTY_OBJECT, request_headers
 
 __all__ = ["Plan", "Plans"]
 
 _MOST_PLANS = 4096
+_JSON = "application/json"
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Plan:
         native: The headers that every request to a native peer shares.
         foreign: The same for a go-micro peer.
         response_type: What answers are read as.
+        empty: The body for a peer that does not read `null`, when the request is `None`.
     """
 
     service: str
@@ -42,6 +44,7 @@ class Plan:
     native: dict[str, str]
     foreign: dict[str, str]
     response_type: Any
+    empty: bytes | None = None
 
 
 class Plans:
@@ -112,4 +115,5 @@ class Plans:
             native=request_headers(service, endpoint, kind, native=True),
             foreign=request_headers(service, endpoint, kind, native=False),
             response_type=response_type,
+            empty=EMPTY_OBJECT if sent is NoneType and kind == _JSON else None,
         )

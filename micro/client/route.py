@@ -12,7 +12,7 @@ from micro.client.selector import Where
 from micro.errors import MicroError, NoResponders, NotFound, Unavailable
 from micro.registry.record import Node, ServiceRecord
 from micro.telemetry.metrics import ClientCounters
-from micro.wire.headers import is_native
+from micro.wire.headers import READS_NULL, is_native
 
 __all__ = ["Peer", "Route"]
 
@@ -36,6 +36,11 @@ class Peer:
         self.channel: Channel | None = None
         self._dial = dial
         self._dialling: asyncio.Lock | None = None
+
+    @property
+    def reads_null(self) -> bool:
+        """Whether the node reads the JSON `null` as `None`; others get an empty object."""
+        return self.node.metadata.get(READS_NULL) == "1"
 
     @property
     def in_flight(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from binascii import b2a_base64
 from dataclasses import is_dataclass
 from typing import Any
@@ -19,18 +18,52 @@ from pydantic_core import (
 
 from micro.errors import CodecError
 
-__all__ = ["TypeModel", "explain", "type_name", "unreadable", "unwritable"]
+__all__ = ["TypeModel", "explain", "path_text", "type_name", "unreadable", "unwritable"]
 
-_MOST_ERRORS = 8
-_MOST_COUNTED = 1_000
-_MOST_TEXT = 500
+_MAX_ERRORS = 8
+_MAX_COUNTED = 1_000
+_MAX_TEXT = 500
 _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 _CORE_CONFIG = CoreConfig(ser_json_bytes="base64", val_json_bytes="base64")
-_MISFIT = re.compile(
-    r"Expected `(.+?)` - serialized value may not be as expected "
-    r"\[(?:field_name='(\w+)', )?.*input_type=(\w+)\]"
-)
 _OPAQUE = ("config", "default", "expected", "metadata")
+# What pydantic writes without ever meeting a float. Any other schema may lead to one.
+_NO_FLOATS = frozenset(
+    [
+        "bool",
+        "bytes",
+        "chain",
+        "dataclass",
+        "dataclass-args",
+        "dataclass-field",
+        "date",
+        "datetime",
+        "decimal",
+        "default",
+        "definition-ref",
+        "definitions",
+        "dict",
+        "enum",
+        "frozenset",
+        "int",
+        "list",
+        "literal",
+        "model",
+        "model-field",
+        "model-fields",
+        "none",
+        "nullable",
+        "set",
+        "str",
+        "time",
+        "timedelta",
+        "tuple",
+        "typed-dict",
+        "typed-dict-field",
+        "union",
+        "url",
+        "uuid",
+    ]
+)
 
 
 class TypeModel:
@@ -43,24 +76,56 @@ class TypeModel:
         allows_none: Whether `None` is a value of the type.
         cls: The class of its values, for `isinstance`; `()` when that cannot tell.
         is_struct: Whether it is a class of fields: a pydantic model or a dataclass.
+        floats: Whether a value may hold floats, so that infinity or NaN may be among them.
+        untyped: Whether it may hold values whose type the reader does not know.
 
     Raises:
         CodecError: pydantic cannot handle the type.
     """
 
-    __slots__ = ("allows_none", "cls", "is_struct", "name", "serializer", "validator")
+    __slots__ = (
+        "allows_none",
+        "cls",
+        "floats",
+        "is_struct",
+        "name",
+        "serializer",
+        "untyped",
+        "validator",
+    )
 
     def __init__(self, type_: Any) -> None:
         self.name = type_name(type_)
         untyped = type_ is Any or type_ is object
         try:
-            self.validator, self.serializer = _compile(Any if untyped else type_)
+            schema, self.validator, self.serializer = _compile(Any if untyped else type_)
         except (PydanticUserError, PydanticUndefinedAnnotation, TypeError, NameError) as error:
             reason = str(error).partition("\n")[0]
             raise CodecError(f"values of {self.name} cannot be carried: {reason}") from error
         self.allows_none = _allows_none(self.validator)
+        kinds = _kinds(schema)
+        self.floats = not kinds <= _NO_FLOATS
+        self.untyped = "any" in kinds
         self.cls = object if untyped else _checkable(type_)
         self.is_struct = self.cls == type_ and (issubclass(type_, BaseModel) or is_dataclass(type_))
+
+    def empty(self) -> Any:
+        """The value of an object without members, or `None` when that does not fit the type."""
+        try:
+            return self.validator.validate_python({})
+        except ValidationError:
+            return None
+
+    def misfit(self, value: Any) -> str:
+        """Why a value is not of the type, with paths and without values; empty when it is."""
+        try:
+            self.validator.validate_python(value, strict=True)
+        except ValidationError as error:
+            return explain(error)
+        # Validators of the user's run here, with a value that they may not expect.
+        except Exception as error:
+            return type(error).__name__
+        return ""
 
     def check(self, value: Any) -> Any:
         """A value that is not of `cls`, as the type would have it.
@@ -88,21 +153,24 @@ def explain(error: ValidationError) -> str:
     It holds paths and reasons, never the values that were wrong.
     """
     count = error.error_count()
-    if count > _MOST_COUNTED:
+    if count > _MAX_COUNTED:
         return f"{count} values do not fit"
     errors = error.errors(include_url=False, include_context=False, include_input=False)
-    parts = [_explain_one(line["loc"], line["msg"]) for line in errors[:_MOST_ERRORS]]
-    if count > _MOST_ERRORS:
-        parts.append(f"and {count - _MOST_ERRORS} more")
+    parts = [path_text(line["loc"], line["msg"]) for line in errors[:_MAX_ERRORS]]
+    if count > _MAX_ERRORS:
+        parts.append(f"and {count - _MAX_ERRORS} more")
     return _shorten("; ".join(parts))
 
 
-def unwritable(name: str, error: Exception) -> CodecError:
-    """What to raise when a value of the named type could not be written."""
+def unwritable(model: TypeModel, value: Any, error: Exception) -> CodecError:
+    """What to raise when a value of a type could not be written."""
     if isinstance(error, CodecError):
         return error
-    reason = explain(error) if isinstance(error, ValidationError) else _reason(error)
-    return CodecError(f"cannot write it as {name}: {reason}")
+    if isinstance(error, ValidationError):
+        reason = explain(error)
+    else:
+        reason = model.misfit(value) or _reason(error)
+    return CodecError(f"cannot write it as {model.name}: {reason}")
 
 
 def unreadable(name: str, error: Exception) -> CodecError:
@@ -119,15 +187,28 @@ def type_name(type_: Any) -> str:
     return type_.__name__ if isinstance(type_, type) else _shorten(str(type_))
 
 
-def _compile(type_: Any) -> tuple[SchemaValidator, SchemaSerializer]:
+def _compile(type_: Any) -> tuple[Any, SchemaValidator, SchemaSerializer]:
     adapter = _adapter(type_)
     if not adapter.pydantic_complete:
         raise TypeError("it names a type that is not defined where it stands")
     schema = _with_base64(adapter.core_schema)
     if schema == adapter.core_schema:
         # pydantic types these as possibly plug-ins' wrappers and mocks, which the check ruled out.
-        return adapter.validator, adapter.serializer  # type: ignore[return-value]
-    return SchemaValidator(schema, _CORE_CONFIG), SchemaSerializer(schema, _CORE_CONFIG)
+        return schema, adapter.validator, adapter.serializer  # type: ignore[return-value]
+    return schema, SchemaValidator(schema, _CORE_CONFIG), SchemaSerializer(schema, _CORE_CONFIG)
+
+
+def _kinds(schema: Any) -> set[str]:
+    """The types of all schemas in a schema, those of serializers included."""
+    if isinstance(schema, list | tuple):
+        return set().union(*map(_kinds, schema))
+    if not isinstance(schema, dict):
+        return set()
+    kind = schema.get("type")
+    found = {kind} if isinstance(kind, str) else set()
+    if kind == "bytes":
+        return found
+    return found.union(*(_kinds(item) for key, item in schema.items() if key not in _OPAQUE))
 
 
 def _adapter(type_: Any) -> TypeAdapter[Any]:
@@ -183,27 +264,23 @@ def _checkable(type_: Any) -> Any:
     return type_ if isinstance(type_, type) else ()
 
 
-def _explain_one(path: tuple[str | int, ...], message: str) -> str:
+def path_text(path: tuple[str | int, ...], message: str) -> str:
+    """A message about the value at a path."""
     place = ".".join(_shorten(str(step), 80) for step in path)
     return f"{place}: {message}" if place else message
 
 
 def _reason(error: Exception) -> str:
     text = str(error)
-    misfits = _MISFIT.findall(text)
-    if misfits:
-        # pydantic's text quotes the values.
-        parts = (
-            f"{field + ': ' if field else ''}expected {wanted}, got {given}"
-            for wanted, field, given in misfits[:_MOST_ERRORS]
-        )
-        return _shorten("; ".join(parts))
+    if "input_value=" in text:
+        # One of pydantic's warnings: it quotes the value, which may be a secret.
+        return "a value is not of the class that the type names"
     if isinstance(error, ValueError | TypeError | OverflowError):
         return _shorten(" ".join(text.split()))
     return type(error).__name__
 
 
-def _shorten(text: str, most: int = _MOST_TEXT) -> str:
+def _shorten(text: str, most: int = _MAX_TEXT) -> str:
     """Bounded and printable text: keys and reasons may come from a hostile peer."""
     clean = "".join(c if c.isprintable() else "?" for c in text[: most + 1])
     return clean if len(clean) <= most else f"{clean[: most - 3]}..."

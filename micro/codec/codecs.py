@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from micro.codec.contract import Codec, Decoder, Encoder
+from micro.codec.grpc import GrpcCodec
 from micro.codec.json import JsonCodec
 from micro.codec.msgpack import MsgpackCodec
 from micro.codec.protobuf import ProtobufCodec
@@ -14,7 +15,7 @@ from micro.errors import BadRequest, CodecError
 
 __all__ = ["Codecs", "default_codecs"]
 
-_MOST_CACHED = 1024
+_MAX_CACHED = 1024
 _Built = TypeVar("_Built")
 
 
@@ -33,17 +34,6 @@ class Codecs:
         self._codecs = {_plain(codec.content_type): codec for codec in codecs}
         self._encoders = _Cache[Encoder]()
         self._decoders = _Cache[Decoder]()
-
-    def __iter__(self) -> Iterator[Codec]:
-        return iter(self._codecs.values())
-
-    def __contains__(self, content_type: str) -> bool:
-        return _plain(content_type) in self._codecs
-
-    @property
-    def content_types(self) -> tuple[str, ...]:
-        """The content types that are known, in the order given."""
-        return tuple(self._codecs)
 
     def get(self, content_type: str) -> Codec:
         """The codec for a content type.
@@ -87,11 +77,10 @@ class Codecs:
         codec = self.get(content_type)
         if type_ is not Any and type_ is not object:
             return codec.encoder(type_)
-        untyped = codec.encoder(Any)
 
         def encode(value: Any) -> bytes:
             kind = type(value)
-            write = untyped if kind is object else self.encoder_for(content_type, kind)
+            write = codec.encoder(Any) if kind is object else self.encoder_for(content_type, kind)
             return write(value)
 
         return encode
@@ -101,8 +90,18 @@ class Codecs:
 
 
 def default_codecs() -> tuple[Codec, ...]:
-    """JSON, MessagePack, protobuf, bytes and text."""
-    return (JsonCodec(), MsgpackCodec(), ProtobufCodec(), BytesCodec(), TextCodec())
+    """JSON, MessagePack, protobuf, bytes and text, and go-micro's `application/grpc` family."""
+    json, protobuf = JsonCodec(), ProtobufCodec()
+    return (
+        json,
+        MsgpackCodec(),
+        protobuf,
+        BytesCodec(),
+        TextCodec(),
+        GrpcCodec("application/grpc", protobuf),
+        GrpcCodec("application/grpc+proto", protobuf),
+        GrpcCodec("application/grpc+json", json),
+    )
 
 
 def _plain(content_type: str) -> str:
@@ -110,7 +109,7 @@ def _plain(content_type: str) -> str:
 
 
 class _Cache(Generic[_Built]):
-    """What was built for each content type and type, the oldest making room for the newest."""
+    """What was built for each content type and type; the oldest is dropped first."""
 
     __slots__ = ("_built",)
 
@@ -129,11 +128,11 @@ class _Cache(Generic[_Built]):
         if found is not None:
             return found[1]
         plain = _plain(content_type)
-        # A peer may spell a content type in countless ways; only one of them is kept.
+        # A peer may vary the case and the parameters; only one form is kept.
         if plain != content_type:
             return self.get(plain, type_, build)
         built = build(plain, type_)
-        while len(self._built) >= _MOST_CACHED:
+        while len(self._built) >= _MAX_CACHED:
             self._built.pop(next(iter(self._built)), None)
         self._built[(plain, key)] = (type_, built)
         return built

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from functools import partial
 from types import NoneType
 from typing import Any
@@ -9,13 +11,14 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from micro.codec._types import TypeModel, unreadable, unwritable
+from micro.codec._types import TypeModel, path_text, unreadable, unwritable
 from micro.codec.contract import Codec, Decoder, Encoder
-from micro.codec.protobuf import is_protobuf
+from micro.codec.protobuf import is_protobuf, message_from_json, message_to_json
+from micro.errors import CodecError
 
 __all__ = ["JsonCodec"]
 
-_MOST_NULLS = 10_000
+_MAX_NULLS = 10_000
 _EMPTY: dict[str, Any] = {
     "bytes_type": "",
     "dict_type": {},
@@ -32,9 +35,11 @@ class JsonCodec(Codec):
 
     Any type that pydantic knows. Fields are written by alias and read by alias or name; numbers
     may come as strings; bytes are standard base64, as Go's are (in a pydantic model, its own
-    configuration decides). Go's `null` for a nil slice, map or byte slice is read as an empty one
-    where the type does not allow `None`. An absent value is written as `{}`; an empty body is read
-    as `None` where the type allows it.
+    configuration decides). Infinity and NaN, for which JSON has no numbers, are refused.
+
+    `None` is `null`. An empty body is read as `None` where the type allows it. Where it does not,
+    `null` is what a Go peer sends for an empty value: it is read as an empty list, map, byte slice,
+    or object whose fields all have defaults.
     """
 
     @property
@@ -47,19 +52,24 @@ class JsonCodec(Codec):
         if type_ is NoneType:
             return _write_nothing
         if is_protobuf(type_):
-            return _write_protobuf
+            return message_to_json
         model = TypeModel(type_)
-        write, check, cls = model.serializer.to_json, model.check, model.cls
+        write, check, cls, floats = model.serializer.to_json, model.check, model.cls, model.floats
 
         def encode(value: Any) -> bytes:
             try:
                 if isinstance(value, cls):
-                    return write(value, by_alias=True) + b"\n"
-                # Checking costs a microsecond, which values of the very class are spared.
-                return write(check(value), by_alias=True, warnings="error") + b"\n"
+                    body = write(value, by_alias=True)
+                else:
+                    # Checking costs a microsecond, which values of the very class are spared.
+                    value = check(value)
+                    body = write(value, by_alias=True, warnings="error")
+                if floats and b"null" in body:
+                    _check_finite(model, value, body)
+                return body + b"\n"
             # A model's own serializers are the user's code: they may raise anything.
             except Exception as error:
-                raise unwritable(model.name, error) from error
+                raise unwritable(model, value, error) from error
 
         return encode
 
@@ -68,15 +78,16 @@ class JsonCodec(Codec):
         if type_ is NoneType:
             return _read_nothing
         if is_protobuf(type_):
-            return partial(_read_protobuf, type_)
+            return partial(message_from_json, type_)
         model = TypeModel(type_)
         read = model.validator.validate_json
 
         def decode(data: bytes) -> Any:
             try:
-                return read(data, by_alias=True, by_name=True)
-            except ValidationError as error:
-                return _read_again(model, data, error)
+                try:
+                    return read(data, by_alias=True, by_name=True)
+                except ValidationError as error:
+                    return _read_again(model, data, error)
             # A model's own validators are the user's code: they may raise anything.
             except Exception as error:
                 raise unreadable(model.name, error) from error
@@ -85,48 +96,60 @@ class JsonCodec(Codec):
 
 
 def _write_nothing(_value: Any) -> bytes:
-    return b"{}\n"
+    return b"null\n"
 
 
 def _read_nothing(_data: bytes) -> None:
     return None
 
 
-def _write_protobuf(value: Any) -> bytes:
-    from google.protobuf import json_format
+def _check_finite(model: TypeModel, value: Any, body: bytes) -> None:
+    """Refuse a body in which pydantic wrote `null` for infinity or NaN."""
+    tree = model.serializer.to_python(value, by_alias=True, warnings=False)
+    lost = next(_lost_floats(tree, from_json(body), ()), None)
+    if lost is not None:
+        path, number = lost
+        raise CodecError(f"cannot write it as {model.name}: {path_text(path, _not_json(number))}")
 
-    try:
-        text: str = json_format.MessageToJson(value, preserving_proto_field_name=True, indent=None)
-    except Exception as error:
-        raise unwritable(type(value).__name__, error) from error
-    return text.encode() + b"\n"
+
+def _not_json(number: float) -> str:
+    return f"JSON has no number for {number}"
 
 
-def _read_protobuf(type_: Any, data: bytes) -> Any:
-    from google.protobuf import json_format
-
-    try:
-        return json_format.Parse(data, type_(), ignore_unknown_fields=True)
-    except Exception as error:
-        raise unreadable(type_.__name__, error) from error
+def _lost_floats(
+    value: Any, written: Any, path: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], float]]:
+    """The floats of a value that became null, with their paths."""
+    if written is None:
+        if isinstance(value, float) and not math.isfinite(value):
+            yield path, value
+    elif isinstance(written, dict) and isinstance(value, dict):
+        # Keys become text, in the same order.
+        for (key, item), inner in zip(value.items(), written.values(), strict=False):
+            yield from _lost_floats(item, inner, (*path, str(key)))
+    elif isinstance(written, list) and isinstance(value, list | tuple | set | frozenset):
+        for index, (item, inner) in enumerate(zip(value, written, strict=False)):
+            yield from _lost_floats(item, inner, (*path, index))
 
 
 def _read_again(model: TypeModel, data: bytes, error: ValidationError) -> Any:
-    """What a body means to Go, if it means something; raises a CodecError if not."""
-    if model.allows_none and not data.strip():
+    """What a body means to Go, if it means something; raises `error` if not."""
+    text = data.strip()
+    if not text and model.allows_none:
         return None
-    try:
-        filled = _fill_nulls(data, error)
-        if filled is not None:
-            return model.validator.validate_json(filled, by_alias=True, by_name=True)
-    except Exception as another:
-        raise unreadable(model.name, another) from error
-    raise unreadable(model.name, error) from error
+    filled = _fill_nulls(data, error)
+    if filled is not None:
+        return model.validator.validate_json(filled, by_alias=True, by_name=True)
+    if text == b"null":
+        value = model.empty()
+        if value is not None:
+            return value
+    raise error
 
 
 def _fill_nulls(data: bytes, error: ValidationError) -> bytes | None:
     """The body with empty values for the nulls that were refused; `None` if there were none."""
-    if error.error_count() > _MOST_NULLS:
+    if error.error_count() > _MAX_NULLS:
         return None
     holes = [
         (line["loc"], _EMPTY[line["type"]])

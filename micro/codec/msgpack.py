@@ -5,15 +5,19 @@ from __future__ import annotations
 from types import NoneType
 from typing import Any
 
-from msgpack import Packer, unpackb
+from msgpack import Packer, Unpacker, unpackb
 from pydantic_core import to_jsonable_python
 
 from micro.codec._types import TypeModel, unreadable, unwritable
 from micro.codec.contract import Codec, Decoder, Encoder
+from micro.errors import CodecError
 
 __all__ = ["MsgpackCodec"]
 
-_ROOM = 1024
+_BUFFER_BYTES = 1024
+# Below this an array that declares more items than it has costs little.
+_TRUSTED_BYTES = 256
+_ARRAY_16, _ARRAY_32 = b"\xdc", b"\xdd"
 
 
 class MsgpackCodec(Codec):
@@ -21,7 +25,8 @@ class MsgpackCodec(Codec):
 
     What MessagePack has no type for (times, decimals, UUIDs, sets, integers over 64 bits) is
     written as it would be in JSON. Fields are written by alias and read by alias or name. An
-    empty body is read as `None` where the type allows it.
+    empty body is read as `None` where the type allows it; where it does not, nil is read as an
+    object whose fields all have defaults.
     """
 
     @property
@@ -35,20 +40,22 @@ class MsgpackCodec(Codec):
             return _write_nothing
         model = TypeModel(type_)
         simplify, check, cls = model.serializer.to_python, model.check, model.cls
+        default = _simplify_untyped if model.untyped else _simplify
 
         def encode(value: Any) -> bytes:
             try:
                 if isinstance(value, cls):
                     tree = simplify(value, by_alias=True)
                 else:
-                    tree = simplify(check(value), by_alias=True, warnings="error")
+                    value = check(value)
+                    tree = simplify(value, by_alias=True, warnings="error")
                 # A packer of its own for each value: one cannot be shared between threads, and
-                # packb() takes twice as long. The room grows as needed.
-                packed: bytes = Packer(default=_simplify, buf_size=_ROOM).pack(tree)
+                # packb() takes twice as long. The buffer grows as needed.
+                packed: bytes = Packer(default=default, buf_size=_BUFFER_BYTES).pack(tree)
                 return packed
             # A model's own serializers are the user's code: they may raise anything.
             except Exception as error:
-                raise unwritable(model.name, error) from error
+                raise unwritable(model, value, error) from error
 
         return encode
 
@@ -63,8 +70,11 @@ class MsgpackCodec(Codec):
             try:
                 if not data and model.allows_none:
                     return None
-                # Lengths are bounded by the body's own, nesting by the unpacker's stack.
+                if len(data) > _TRUSTED_BYTES and (_ARRAY_16 in data or _ARRAY_32 in data):
+                    _check_complete(data)
                 value = unpackb(data, strict_map_key=False)
+                if value is None and not model.allows_none:
+                    value = {}
                 return check(value, strict=False, by_alias=True, by_name=True)
             # A model's own validators are the user's code: they may raise anything.
             except Exception as error:
@@ -73,9 +83,27 @@ class MsgpackCodec(Codec):
         return decode
 
 
+def _check_complete(data: bytes) -> None:
+    """Refuse an array that declares more items than follow, before a list is made for it.
+
+    Skipping makes no objects. Without it each of a thousand nested arrays would get a list as long
+    as the body.
+    """
+    unpacker = Unpacker(max_buffer_size=len(data), strict_map_key=False)
+    unpacker.feed(data)
+    unpacker.skip()
+
+
 def _simplify(value: Any) -> Any:
     """What MessagePack cannot hold: as JSON would have it, but an integer as its digits."""
     return str(value) if isinstance(value, int) else to_jsonable_python(value, by_alias=True)
+
+
+def _simplify_untyped(value: Any) -> Any:
+    """The same, where a reader could not tell an integer's digits from text."""
+    if isinstance(value, int):
+        raise CodecError("MessagePack has no integer over 64 bits; give it the type int")
+    return to_jsonable_python(value, by_alias=True)
 
 
 def _write_nothing(_value: Any) -> bytes:

@@ -1,7 +1,7 @@
 """Protocol buffers: generated message classes, in their own encoding.
 
-The package `protobuf` is not needed until a handler or call uses such a class, and whoever has one
-has the package; so it is looked up among what is imported already.
+The package `protobuf` is optional. A program that has a generated class has imported it, so it is
+looked up among the modules that are loaded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import Any
 from micro.codec.contract import Codec, Decoder, Encoder
 from micro.errors import CodecError
 
-__all__ = ["ProtobufCodec", "is_protobuf"]
+__all__ = ["ProtobufCodec", "is_protobuf", "message_from_json", "message_to_json"]
+
+# What the library raises for wrong values, deep nesting and unknown types, beside its own class.
+_JSON_ERRORS = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 class ProtobufCodec(Codec):
@@ -61,6 +64,36 @@ def is_protobuf(type_: Any) -> bool:
     """Whether a type is a generated message class."""
     module = sys.modules.get("google.protobuf.message")
     return module is not None and isinstance(type_, type) and issubclass(type_, module.Message)
+
+
+def message_to_json(value: Any) -> bytes:
+    """A message in protobuf's JSON, with the names of its fields as they were declared.
+
+    Raises:
+        CodecError: it cannot be written.
+    """
+    from google.protobuf import json_format
+
+    try:
+        text: str = json_format.MessageToJson(value, preserving_proto_field_name=True, indent=None)
+    except _JSON_ERRORS as error:
+        raise CodecError(f"{type(value).__name__} cannot be written: {error}") from error
+    return text.encode() + b"\n"
+
+
+def message_from_json(type_: Any, data: bytes) -> Any:
+    """A message from protobuf's JSON; members that the class does not know are ignored.
+
+    Raises:
+        CodecError: it cannot be read.
+    """
+    from google.protobuf import json_format
+
+    text = b"{}" if data.strip() in (b"", b"null") else data
+    try:
+        return json_format.Parse(text, type_(), ignore_unknown_fields=True)
+    except (json_format.Error, *_JSON_ERRORS) as error:
+        raise CodecError(f"cannot read it as {type_.__name__}: {error}") from error
 
 
 def _check(type_: Any) -> None:

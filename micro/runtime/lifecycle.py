@@ -34,7 +34,7 @@ from micro.telemetry.metrics import MetricKind
 from micro.telemetry.tracing import tracing_layers
 from micro.transport.contract import Listener
 from micro.wire.compression import Compression, encodings
-from micro.wire.headers import NATIVE
+from micro.wire.headers import NATIVE, READS_NULL
 
 if TYPE_CHECKING:
     from micro.service import Hook, Service
@@ -229,6 +229,7 @@ class Life:
             "broker": settings.broker,
             "registry": settings.registry,
             NATIVE: "1",
+            READS_NULL: "1",
             "encodings": ",".join(encodings()),
             **listener.metadata,
         }

@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from copy import copy
+from types import NoneType
 from typing import Any
 
 from micro.codec.contract import Encoder
 from micro.errors import CodecError, InternalError, MicroError, PayloadTooLarge
 from micro.message import Message
+from micro.server.call import Call
 from micro.wire.headers import (
+    EMPTY_OBJECT,
     ENDPOINT,
     ID,
     METHOD,
@@ -35,6 +38,7 @@ __all__ = [
 
 _log = logging.getLogger("micro.server")
 _MAX_ECHO_CHARACTERS = 1024
+_NULL = b"null\n"
 
 
 class UnsendableReply(Exception):
@@ -45,16 +49,25 @@ class ReplyTooLarge(PayloadTooLarge):
     """413: a handler's response, with its headers, is over the transport's limit."""
 
 
-def encode_response(encode: Encoder, response: Any) -> bytes:
+def encode_response(encode: Encoder, response: Any, call: Call) -> bytes:
     """Encode a handler's response; one that does not fit its type is not the client's fault.
+
+    Args:
+        encode: The encoder.
+        response: The response.
+        call: The call that it answers.
 
     Raises:
         UnsendableReply: it cannot be encoded.
     """
     try:
-        return encode(response)
+        body = encode(response)
     except CodecError as error:
         raise UnsendableReply(f"the response cannot be encoded: {error.detail}") from error
+    if response is None and METHOD in call.headers and body == _NULL:
+        # go-micro cannot read null as every type; what may also be a value stays null.
+        return EMPTY_OBJECT if call.mounted.endpoint.response_type is NoneType else body
+    return body
 
 
 def own_headers(headers: Mapping[str, str]) -> dict[str, str]:

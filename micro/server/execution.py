@@ -186,7 +186,7 @@ class Execution:
         reply = reply_headers(headers, kind)
         if own:
             reply = {**own_headers(own), **reply}
-        message = Message(reply, encode_response(encode, result))
+        message = Message(reply, encode_response(encode, result, call))
         if call.answered:
             return  # the service stopped first, and said so
         if len(message.body) >= MIN_COMPRESS_BYTES:

@@ -78,7 +78,7 @@ async def run_stream(
         await _send_all(call, response.value, headers, encode)
     else:
         assert call.credit is not None
-        body = encode_response(encode, response.value)
+        body = encode_response(encode, response.value, call)
         await call.credit.acquire()
         await call.replies.send_large(call, Message(headers, body))
     await call.replies.send_large(call, Message(error_headers(call.headers, EOS), b""))
@@ -92,7 +92,7 @@ async def _send_all(
     async with aclosing(responses) as items:  # type: ignore[type-var]  # layers may wrap generators
         async for item in items:
             await credit.acquire()
-            message = Message(headers, encode_response(encode, item))
+            message = Message(headers, encode_response(encode, item, call))
             if len(message.body) >= MIN_COMPRESS_BYTES:
                 await replies.send_large(call, message)
             else:

@@ -21,6 +21,7 @@ __all__ = [
     "CHUNKED",
     "CONTENT_TYPE",
     "CREDIT",
+    "EMPTY_OBJECT",
     "ENDPOINT",
     "EOS",
     "ERROR",
@@ -28,6 +29,7 @@ __all__ = [
     "METHOD",
     "NATIVE",
     "PING_TOPIC",
+    "READS_NULL",
     "REFUSED",
     "RETRY_AFTER",
     "SERVICE",
@@ -80,6 +82,11 @@ PING_TOPIC = "micro.ping"
 
 NATIVE = "native"
 """The node metadata key whose value is the version of the native dialect a node understands."""
+
+READS_NULL = "nulls"
+"""The node metadata key of a node that reads the JSON `null` as `None`."""
+EMPTY_OBJECT = b"{}\n"
+"""JSON for no request or answer towards go-micro, which cannot read `null` as every type."""
 
 _GO_ID = "Micro-ID"
 _NANOSECONDS = 1_000_000_000

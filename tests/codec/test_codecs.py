@@ -34,13 +34,16 @@ class Counting(Codec):
         return lambda _data: "mine"
 
 
-def test_the_defaults_are_json_msgpack_protobuf_bytes_and_text():
-    assert Codecs(default_codecs()).content_types == (
+def test_the_defaults_are_go_micros_content_types_and_msgpack():
+    assert tuple(codec.content_type for codec in default_codecs()) == (
         "application/json",
         "application/msgpack",
         "application/protobuf",
         "application/octet-stream",
         "text/plain",
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc+json",
     )
 
 
@@ -51,7 +54,6 @@ def test_parameters_and_case_of_a_content_type_do_not_matter(content_type):
     codecs = Codecs(default_codecs())
 
     assert isinstance(codecs.get(content_type), JsonCodec)
-    assert content_type in codecs
     assert codecs.encoder_for(content_type, int)(5) == b"5\n"
     assert codecs.decoder_for(content_type, int)(b"5") == 5
 
@@ -61,7 +63,6 @@ def test_an_unknown_content_type_is_a_415_that_names_the_known():
         Codecs(default_codecs()).decoder_for("application/x", int)
 
     assert caught.value.code == 415
-    assert "application/x" not in Codecs(default_codecs())
 
 
 def test_an_endless_content_type_is_not_repeated_whole():
@@ -75,7 +76,6 @@ def test_the_later_codec_for_a_content_type_wins():
     codecs = Codecs([*default_codecs(), Counting()])
 
     assert codecs.encoder_for("application/json", int)(5) == b"mine"
-    assert len(list(codecs)) == len(default_codecs())
 
 
 def test_what_was_built_for_a_type_is_kept():
@@ -132,7 +132,7 @@ def test_only_bytes_pass_as_raw():
         (Raw(b"as it is"), b"as it is"),
         (Award(user="ann"), b'{"user":"ann"}\n'),
         (b"\xff\xfe\xfb", b'"//77"\n'),
-        (None, b"{}\n"),
+        (None, b"null\n"),
         ([Award(user="a"), 1], b'[{"user":"a"},1]\n'),
     ],
 )
