@@ -1,11 +1,18 @@
-"""What a registry knows of a service: go-micro's records (go-micro `registry/registry.go`)."""
+"""What a registry knows about a service: go-micro's records (go-micro `registry/registry.go`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-__all__ = ["EndpointRecord", "Node", "ServiceRecord", "ValueRecord", "merge_records"]
+__all__ = [
+    "EndpointRecord",
+    "Node",
+    "ServiceRecord",
+    "ValueRecord",
+    "group_nodes",
+    "merge_records",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,9 +20,9 @@ class Node:
     """One running instance.
 
     Attributes:
-        id: `<service>-<server id>`; unique unless somebody starts two instances with one id, so
-            that nodes are told apart by their addresses as well.
-        address: Where its listener can be dialled; opaque to all but the transport.
+        id: `<service>-<server id>`. Two instances may be started with one id by mistake, so nodes
+            are told apart by their addresses as well.
+        address: Where its listener can be dialled; only the transport reads it.
         metadata: Text to text; `protocol`, `transport` and the like tell how to speak to it.
     """
 
@@ -25,7 +32,7 @@ class Node:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from the service's other nodes: its id and address."""
+        """The id and address, which identify it among the service's nodes."""
         return self.id, self.address
 
 
@@ -50,7 +57,7 @@ class EndpointRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRecord:
-    """One version of a service and the nodes that run it."""
+    """One version of a service and the nodes that run it and offer the same endpoints."""
 
     name: str
     version: str
@@ -60,17 +67,37 @@ class ServiceRecord:
 
 
 def merge_records(records: Iterable[ServiceRecord]) -> tuple[ServiceRecord, ...]:
-    """Merge by name, version, node id and address, the later one winning.
+    """Put nodes whose records say the same into one record; the later of two for a node wins.
 
+    A node is known by name, version, id and address. Nodes of one version whose metadata or
+    endpoints differ stay in records of their own: what one node offers says nothing about another.
     Sorted by name and version, the nodes by id and address.
     """
-    services: dict[tuple[str, str], ServiceRecord] = {}
-    nodes: dict[tuple[str, str], dict[tuple[str, str], Node]] = {}
+    empty: dict[tuple[str, str], ServiceRecord] = {}
+    nodes: dict[tuple[str, str, str, str], tuple[ServiceRecord, Node]] = {}
     for record in records:
-        key = (record.name, record.version)
-        services[key] = record
-        nodes.setdefault(key, {}).update((node.key, node) for node in record.nodes)
-    return tuple(
-        replace(services[key], nodes=tuple(sorted(nodes[key].values(), key=lambda n: n.key)))
-        for key in sorted(services)
-    )
+        offer = replace(record, nodes=())
+        empty.setdefault((record.name, record.version), offer)
+        for node in record.nodes:
+            nodes[(record.name, record.version, *node.key)] = (offer, node)
+    groups = group_nodes(nodes[key] for key in sorted(nodes))
+    found = {(group.name, group.version) for group in groups}
+    groups += [offer for key, offer in empty.items() if key not in found]
+    return tuple(sorted(groups, key=lambda group: (group.name, group.version)))
+
+
+def group_nodes(nodes: Iterable[tuple[ServiceRecord, Node]]) -> list[ServiceRecord]:
+    """Group nodes by what their records say; groups and nodes keep the order given.
+
+    Args:
+        nodes: Nodes, each with its record, which has no nodes itself.
+    """
+    groups: dict[ServiceRecord, list[Node]] = {}
+    known: dict[int, list[Node]] = {}
+    for offer, node in tuple(nodes):
+        # Hashing an offer reads all its endpoints, so one that many nodes share is hashed once.
+        group = known.get(id(offer))
+        if group is None:
+            group = known[id(offer)] = groups.setdefault(offer, [])
+        group.append(node)
+    return [replace(offer, nodes=tuple(group)) for offer, group in groups.items()]

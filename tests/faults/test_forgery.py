@@ -18,7 +18,7 @@ from micro.registry.record import Node, ServiceRecord
 from micro.scope import open_scope
 from micro.settings.load import Settings
 from micro_nats.devserver import run_server
-from micro_nats.registry.broadcast import WATCH_TOPICS
+from micro_nats.registry.subjects import WATCH_TOPICS
 from micro_nats.tokens import fresh_token
 from micro_nats.wire.envelope import bundle_of, encode_json, pack_message
 from micro_nats.wire.records import encode_result

@@ -19,7 +19,7 @@ from micro.message import Message
 from micro.testing import Arrivals, Recorder
 from micro.transport.memory import MemoryTransport
 from micro.wire.headers import error_from
-from micro_nats.registry.broadcast import QUERY_TOPICS, WATCH_TOPICS
+from micro_nats.registry.subjects import QUERY_TOPICS, WATCH_TOPICS
 from tests.engine import ANN, Award, Balance, raw, running
 from tests.faults.fuzzing import EACH, MESSAGES, Property, count_cases
 from tests.faults.load import client_of, run_load

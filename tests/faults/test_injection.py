@@ -15,7 +15,7 @@ from micro.errors import CodecError, InvalidName
 from micro.settings.load import Settings
 from micro.testing import Signal
 from micro_nats.devserver import NatsServer
-from micro_nats.registry.query import QUERY_TOPICS
+from micro_nats.registry.subjects import QUERY_TOPICS
 from tests.faults.load import client_of
 
 BAD = {

@@ -1,7 +1,7 @@
 """Registry records as go-micro writes them in JSON (go-micro `registry/registry.go`).
 
-Keys are read in any case, `null` and missing alike, since Go does. What others announce may be
-anything: bounds keep a hostile record from costing more than its bytes.
+Keys are read in any case, and `null` like a missing key, as Go does. Records come from other
+processes, so bounds keep a hostile one from costing much more memory than its bytes.
 """
 
 from __future__ import annotations
@@ -19,19 +19,25 @@ from micro_nats.wire.gojson import go_json
 __all__ = ["Announcement", "decode_result", "decode_service", "encode_result", "encode_service"]
 
 TTL_KEY = "micro-ttl"
-"""Node metadata that says for how long an announcement holds; never seen by users."""
+"""Node metadata that says how long an announcement is valid; users never see it."""
 
-_DEEPEST = 4
-_MOST = 10_000
-_SMALL = 64 << 10
-# Bytes to a comma or bracket: the shortest that any writer has need of is ten.
-_LEAST_SHARE = 8
-_LONGEST_NAME = 255
+MAX_TTL_SECONDS = 3600.0
+"""A longer TTL is read as this one: a node that is there announces itself again long before."""
+
+MAX_DEPTH = 4
+MAX_ITEMS = 10_000
+MAX_NAME_CHARS = 255
+MAX_ADDRESS_CHARS = 1024
+MAX_NODE_METADATA_CHARS = 8 << 10
+
+_SMALL_BYTES = 64 << 10
+# Bytes for each comma or bracket; the shortest that any writer needs is ten.
+_MIN_BYTES_PER_PART = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
-    """A record, and for how long it holds.
+    """A record, and how long it is valid.
 
     Attributes:
         record: The service.
@@ -42,14 +48,28 @@ class Announcement:
     ttl: float | None = None
 
 
-def encode_service(record: ServiceRecord, *, ttl: float | None = None) -> bytes:
-    """Write a service, as an answer to a query."""
-    return go_json(_service(record, ttl))
+def encode_service(
+    record: ServiceRecord, *, ttl: float | None = None, compact: bool = False
+) -> bytes:
+    """Write a service, as an answer to a query.
+
+    Args:
+        record: The service.
+        ttl: How long it is valid, in seconds, to say so.
+        compact: Leave out what is empty, which Go writes as null and reads as the same.
+    """
+    return go_json(_service(record, ttl, compact))
 
 
-def encode_result(action: str, record: ServiceRecord | None, *, ttl: float | None = None) -> bytes:
+def encode_result(
+    action: str,
+    record: ServiceRecord | None,
+    *,
+    ttl: float | None = None,
+    compact: bool = False,
+) -> bytes:
     """Write a query or an announcement; the actions are get, list, create and delete."""
-    service = None if record is None else _service(record, ttl)
+    service = None if record is None else _service(record, ttl, compact)
     return go_json({"Service": service, "Action": action})
 
 
@@ -57,7 +77,7 @@ def decode_service(data: bytes) -> Announcement:
     """Read a service.
 
     Raises:
-        CodecError: it is none.
+        CodecError: the data is not a service.
     """
     return _read_service(_fields(_parse(data)))
 
@@ -66,7 +86,7 @@ def decode_result(data: bytes) -> tuple[str, Announcement | None]:
     """Read a query or announcement: its action, and its service if it has one.
 
     Raises:
-        CodecError: it is neither.
+        CodecError: the data is neither.
     """
     fields = _fields(_parse(data))
     service = fields.get("service")
@@ -77,14 +97,20 @@ def decode_result(data: bytes) -> tuple[str, Announcement | None]:
 # Writing: the order of keys is that of Go's structs.
 
 
-def _service(record: ServiceRecord, ttl: float | None) -> dict[str, object]:
-    return {
+def _service(record: ServiceRecord, ttl: float | None, compact: bool) -> dict[str, object]:
+    endpoints = [_endpoint(each) for each in record.endpoints]
+    fields: dict[str, object] = {
         "name": record.name,
         "version": record.version,
         "metadata": _sorted(record.metadata) or None,
-        "endpoints": [_endpoint(each) for each in record.endpoints] or None,
+        "endpoints": [_without_empty(each) for each in endpoints] if compact else endpoints or None,
         "nodes": [_node(each, ttl) for each in record.nodes] or None,
     }
+    return _without_empty(fields) if compact else fields
+
+
+def _without_empty(fields: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in fields.items() if value}
 
 
 def _node(node: Node, ttl: float | None) -> dict[str, object]:
@@ -118,22 +144,22 @@ def _sorted(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _parse(data: bytes) -> Any:
-    if len(data) > _SMALL:
+    if len(data) > _SMALL_BYTES:
         parts = sum(data.count(mark) for mark in (b",", b"[", b"{"))
-        if parts > len(data) // _LEAST_SHARE:
-            raise CodecError("a record has more parts than it could need")
+        if parts > len(data) // _MIN_BYTES_PER_PART:
+            raise CodecError("the record has too many parts for its size")
     try:
         return from_json(data)
     except ValueError as error:
-        raise CodecError(f"a record that is not JSON: {error}") from None
+        raise CodecError(f"the record is not JSON: {error}") from None
 
 
 def _read_service(fields: Mapping[str, Any]) -> Announcement:
     name = _text(fields.get("name"))
-    if not 0 < len(name) <= _LONGEST_NAME:
-        raise CodecError("a record's service has no usable name")
+    if not 0 < len(name) <= MAX_NAME_CHARS:
+        raise CodecError("the record has no usable service name")
     nodes = [_read_node(each) for each in _items(fields.get("nodes"))]
-    # Without an address a node cannot be called, without an id not told from others.
+    # A node without an address cannot be called, one without an id cannot be identified.
     nodes = [(node, ttl) for node, ttl in nodes if node.id and node.address]
     record = ServiceRecord(
         name=name,
@@ -149,24 +175,32 @@ def _read_node(fields: Mapping[str, Any]) -> tuple[Node, float | None]:
     metadata = _texts(fields.get("metadata"))
     ttl = metadata.pop(TTL_KEY, "")
     node = Node(id=_text(fields.get("id")), address=_text(fields.get("address")), metadata=metadata)
+    if len(node.id) > MAX_ADDRESS_CHARS or len(node.address) > MAX_ADDRESS_CHARS:
+        raise CodecError(f"a node's id or address is longer than {MAX_ADDRESS_CHARS} characters")
+    if sum(len(k) + len(v) for k, v in metadata.items()) > MAX_NODE_METADATA_CHARS:
+        raise CodecError(f"a node's metadata is longer than {MAX_NODE_METADATA_CHARS} characters")
+    return node, _read_ttl(ttl)
+
+
+def _read_ttl(text: str) -> float | None:
     try:
-        seconds = float(ttl)
+        seconds = float(text)
     except ValueError:
-        return node, None
-    return node, seconds if 0 < seconds < 86_400 else None
+        return None
+    return min(seconds, MAX_TTL_SECONDS) if seconds > 0 else None
 
 
 def _read_endpoint(fields: Mapping[str, Any]) -> EndpointRecord:
     return EndpointRecord(
         name=_text(fields.get("name")),
-        request=_read_value(fields.get("request"), _DEEPEST),
-        response=_read_value(fields.get("response"), _DEEPEST),
+        request=_read_value(fields.get("request"), MAX_DEPTH),
+        response=_read_value(fields.get("response"), MAX_DEPTH),
         metadata=_texts(fields.get("metadata")),
     )
 
 
 def _read_value(value: object, depth: int) -> ValueRecord | None:
-    """Read a tree of values; what is deeper than any writer goes is cut off."""
+    """Read a tree of values; levels below MAX_DEPTH are cut off."""
     if value is None or not depth:
         return None
     fields = _fields(value)
@@ -187,8 +221,8 @@ def _fields(value: object) -> dict[str, Any]:
 def _items(value: object) -> Iterable[dict[str, Any]]:
     if value is None:
         return ()
-    if not isinstance(value, list) or len(value) > _MOST:
-        raise CodecError("a record's list must be a JSON array of sensible length")
+    if not isinstance(value, list) or len(value) > MAX_ITEMS:
+        raise CodecError(f"a record's list must be a JSON array of at most {MAX_ITEMS} items")
     return [_fields(each) for each in value]
 
 

@@ -12,9 +12,8 @@ from micro.errors import ConfigError, ConnectionLost, Forbidden
 from micro.registry.record import Node, ServiceRecord
 from micro_nats import open_nats
 from micro_nats.devserver import NatsServer, run_server
-from micro_nats.registry import watch as watching_module
-from micro_nats.registry.broadcast import WATCH_TOPICS
-from micro_nats.registry.query import QUERY_TOPICS
+from micro_nats.registry import watch as watch_module
+from micro_nats.registry.subjects import QUERY_TOPICS, WATCH_TOPICS
 from tests.plugins.micro_nats.helpers import Events, Inbox, raw
 
 GET = (
@@ -183,10 +182,10 @@ async def test_hostile_records_are_counted_and_dropped(
 async def test_a_node_that_still_answers_is_not_forgotten(
     backend: Backend, other: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching_module, "_SOONEST", 0.05)
+    monkeypatch.setattr(watch_module, "MIN_REFRESH_SECONDS", 0.05)
     queries = Inbox()
     async with register(other, record("points"), ttl=0.2, interval=0.1):
-        for entry in other.registry._entries:
+        for entry in other.registry._announcer._registrations:
             entry.timer.cancel()  # it announces itself no more
         async with backend.registry.watch("points") as sets:
             assert await anext(sets) == (record("points"),)
