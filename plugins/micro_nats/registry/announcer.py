@@ -16,19 +16,16 @@ from micro.registry.record import ServiceRecord
 from micro_nats.connection.connection import Connection, Observer, Subscription
 from micro_nats.counters import Counters
 from micro_nats.registry.fit import Messages, fit
-from micro_nats.registry.leave import claim_headers, proof_headers
 from micro_nats.registry.subjects import QUERY_TOPICS, WATCH_TOPICS, name_in
 from micro_nats.registry.watch import DEFAULT_TTL_SECONDS
-from micro_nats.tokens import fresh_token
 from micro_nats.wire.records import decode_result, encode_result
 
 __all__ = ["Announcer"]
 
 _log = logging.getLogger("micro.nats")
 
-_HEADER_BYTES = 256
-"""Bytes of a message that NATS headers may take, beside the record."""
 _LEAVE_SECONDS = 1.0
+_MAX_REPLY_CHARS = 1024
 _ANSWER_BYTES_PER_SECOND = 16 << 20
 """Bytes of answers in one second: more queries than that are an attack or a fault."""
 
@@ -36,26 +33,15 @@ _ANSWER_BYTES_PER_SECOND = 16 << 20
 class _Registration:
     """One record, with its messages written for the server's present limit."""
 
-    __slots__ = ("_limit", "_messages", "_secret", "_ttl", "interval", "record", "timer")
+    __slots__ = ("_limit", "_messages", "_ttl", "interval", "record", "timer")
 
     def __init__(self, record: ServiceRecord, ttl: float, interval: float) -> None:
         self.record = record
         self.interval = interval
         self.timer: asyncio.TimerHandle | None = None
         self._ttl = None if ttl == DEFAULT_TTL_SECONDS else ttl
-        self._secret = fresh_token()
         self._limit = 0
         self._messages = Messages(answer=b"", announcement=b"", reduced=False)
-
-    @property
-    def claim(self) -> bytes:
-        """The headers of its announcements and answers."""
-        return claim_headers(self._secret)
-
-    @property
-    def proof(self) -> bytes:
-        """The headers of its `delete`."""
-        return proof_headers(self._secret)
 
     @property
     def departure(self) -> bytes:
@@ -71,14 +57,13 @@ class _Registration:
             ConfigError: others would refuse to read the record.
         """
         if max_payload != self._limit:
-            limit = max_payload - _HEADER_BYTES
-            self._messages = fit(self.record, ttl=self._ttl, limit=limit)
+            self._messages = fit(self.record, ttl=self._ttl, limit=max_payload)
             self._limit = max_payload
             if self._messages.reduced:
                 _log.warning(
                     "the registry record of %s is announced with fewer types, to fit %d bytes",
                     self.record.name,
-                    limit,
+                    max_payload,
                 )
         return self._messages
 
@@ -152,7 +137,7 @@ class Announcer(Observer):
 
     async def _leave(self, registration: _Registration) -> None:
         for topic in WATCH_TOPICS:
-            self._send(topic, registration.departure, registration.proof)
+            self._send(topic, registration.departure)
         if not self._registrations:
             # Without subscribers the server tells at once that a query has no answer.
             self._respond.undo()
@@ -167,7 +152,7 @@ class Announcer(Observer):
         self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None
     ) -> None:
         del headers
-        if not self._connection.inboxes.accept(reply):
+        if len(reply) > _MAX_REPLY_CHARS or not self._connection.inboxes.accept(reply):
             # Else a query could have this service publish to a topic of the asker's choice.
             self._counters.count_without_reply(subject, reply)
             return
@@ -195,7 +180,7 @@ class Announcer(Observer):
             return
         payload = messages.announcement if announce else messages.answer
         if announce or self._may_answer(len(payload)):
-            self._send(subject, payload, registration.claim)
+            self._send(subject, payload)
 
     def _may_answer(self, size: int) -> bool:
         now = time.monotonic()
@@ -205,11 +190,11 @@ class Announcer(Observer):
         self._answered_bytes += size
         return self._answered_bytes <= _ANSWER_BYTES_PER_SECOND
 
-    def _send(self, subject: str, payload: bytes, headers: bytes) -> None:
+    def _send(self, subject: str, payload: bytes) -> None:
         if not self._connection.connected:
             return  # The nodes are announced again when the connection is restored.
         try:
-            self._connection.publish_now(subject, "", payload, headers)
+            self._connection.publish_now(subject, "", payload)
         except MicroError as error:
             self._log_unsent(error)
 

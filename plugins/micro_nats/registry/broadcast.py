@@ -19,11 +19,10 @@ from micro.scope import Scope
 from micro_nats.connection.connection import Connection, Observer
 from micro_nats.counters import Counters
 from micro_nats.registry.announcer import Announcer
-from micro_nats.registry.leave import claim
-from micro_nats.registry.query import Answer, ServiceQuery
+from micro_nats.registry.query import ServiceQuery
 from micro_nats.registry.subjects import WATCH_TOPICS, name_in
 from micro_nats.registry.watch import ServiceWatch
-from micro_nats.wire.records import decode_result
+from micro_nats.wire.records import Announcement, decode_result
 
 __all__ = ["NatsRegistry"]
 
@@ -67,13 +66,13 @@ class NatsRegistry(Registry, Observer):
 
     async def get_service(self, name: str) -> tuple[ServiceRecord, ...]:
         """Ask all processes; see `Registry.get_service`. It takes half a second at most."""
-        found = [each.announcement.record for each in await self._query.ask(name)]
+        found = [each.record for each in await self._query.ask(name)]
         records = found + self._announcer.records
         return merge_records(record for record in records if record.name == name)
 
     async def list_services(self) -> tuple[ServiceRecord, ...]:
         """Ask all processes for all they serve; see `Registry.list_services`."""
-        found = [each.announcement.record for each in await self._query.ask("")]
+        found = [each.record for each in await self._query.ask("")]
         return merge_records(found + self._announcer.records)
 
     def watch(self, name: str) -> Watch:
@@ -110,7 +109,7 @@ class NatsRegistry(Registry, Observer):
             if not watches:
                 self._watches.pop(name, None)
 
-    async def _ask(self, name: str) -> list[Answer]:
+    async def _ask(self, name: str) -> list[Announcement]:
         return await self._query.ask(name, anew=True)
 
     async def _start_listening(self) -> None:
@@ -118,7 +117,7 @@ class NatsRegistry(Registry, Observer):
             await self._connection.subscribe(topic, self._hear)
 
     def _hear(self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None) -> None:
-        del reply
+        del reply, headers
         name = name_in(data)
         if name is not None and name not in self._watches:
             return
@@ -135,9 +134,9 @@ class NatsRegistry(Registry, Observer):
             return
         for watch in self._watches.get(announcement.record.name, ()):
             if action == "delete":
-                watch.withdraw(announcement.record, headers)
+                watch.withdraw(announcement.record)
             else:
-                watch.announce(Answer(announcement, claim(headers)))
+                watch.announce(announcement)
 
     def _may_read(self, size: int) -> bool:
         now = time.monotonic()
@@ -147,6 +146,6 @@ class NatsRegistry(Registry, Observer):
         self._heard_bytes += size
         return self._heard_bytes <= _MAX_HEARD_BYTES_PER_SECOND
 
-    def _confirm(self, answer: Answer) -> None:
-        for watch in self._watches.get(answer.announcement.record.name, ()):
-            watch.confirm(answer)
+    def _confirm(self, announcement: Announcement) -> None:
+        for watch in self._watches.get(announcement.record.name, ()):
+            watch.confirm(announcement)

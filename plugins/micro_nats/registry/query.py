@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from micro.concurrency.once import Once
 from micro.errors import CodecError, ConnectionLost, Forbidden, MicroError
@@ -21,12 +20,11 @@ from micro.registry.record import ServiceRecord
 from micro.scope import Scope
 from micro_nats.connection.connection import Connection, Observer
 from micro_nats.counters import Counters
-from micro_nats.registry.leave import claim
 from micro_nats.registry.subjects import QUERY_TOPICS
 from micro_nats.tokens import fresh_token
 from micro_nats.wire.records import Announcement, decode_service, encode_result
 
-__all__ = ["Answer", "ServiceQuery"]
+__all__ = ["ServiceQuery"]
 
 _LATE_SECONDS = 15.0
 """How long answers to a query that has ended are still read."""
@@ -36,24 +34,11 @@ _YIELD_EVERY_BYTES = 128 << 10
 """Answers are decoded in steps of this size, so that many of them do not block the event loop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One process's answer.
-
-    Attributes:
-        announcement: What it serves.
-        claim: What proves its departure later; see `registry.leave`.
-    """
-
-    announcement: Announcement
-    claim: str
-
-
 class _Query:
     __slots__ = ("changed", "denied", "ended", "error", "payloads", "refusals", "size")
 
     def __init__(self) -> None:
-        self.payloads: list[tuple[bytes, str]] = []
+        self.payloads: list[bytes] = []
         self.size = 0
         self.denied: set[str] = set()
         self.refusals = 0
@@ -85,7 +70,7 @@ class ServiceQuery(Observer):
         counters: Counters,
         scope: Scope,
         *,
-        on_late: Callable[[Answer], None],
+        on_late: Callable[[Announcement], None],
         bound: float = 0.5,
         settle: float = 0.025,
     ) -> None:
@@ -97,11 +82,11 @@ class ServiceQuery(Observer):
         self._settle = settle
         self._prefix = f"{connection.inboxes.new()}."
         self._queries: dict[str, _Query] = {}
-        self._running: dict[str, asyncio.Future[list[Answer]]] = {}
+        self._running: dict[str, asyncio.Future[list[Announcement]]] = {}
         self._inbox = Once(self._subscribe)
         connection.observe(self)
 
-    async def ask(self, name: str, *, anew: bool = False) -> list[Answer]:
+    async def ask(self, name: str, *, anew: bool = False) -> list[Announcement]:
         """Ask who serves a name, or for all services when the name is empty.
 
         Args:
@@ -138,7 +123,7 @@ class ServiceQuery(Observer):
                 query.error = Forbidden("the NATS server does not allow asking who serves what")
             query.changed.set()
 
-    async def _run(self, name: str, result: asyncio.Future[list[Answer]]) -> None:
+    async def _run(self, name: str, result: asyncio.Future[list[Announcement]]) -> None:
         try:
             await self._inbox()
             result.set_result(await self._query(name))
@@ -151,7 +136,7 @@ class ServiceQuery(Observer):
             if not result.cancelled():
                 result.exception()  # the callers may have left
 
-    async def _query(self, name: str) -> list[Answer]:
+    async def _query(self, name: str) -> list[Announcement]:
         service = ServiceRecord(name=name, version="") if name else None
         payload = encode_result("get" if name else "list", service)
         token = fresh_token()
@@ -188,22 +173,22 @@ class ServiceQuery(Observer):
             except TimeoutError:
                 return
 
-    async def _decode(self, query: _Query) -> list[Answer]:
-        answers: list[Answer] = []
+    async def _decode(self, query: _Query) -> list[Announcement]:
+        answers: list[Announcement] = []
         size = 0
         payloads, query.payloads = query.payloads, []
-        for payload, claimed in payloads:
+        for payload in payloads:
             size += len(payload)
             if size > _YIELD_EVERY_BYTES:
                 size = 0
                 await asyncio.sleep(0)
-            if (answer := self._read(payload, claimed)) is not None:
+            if (answer := self._read(payload)) is not None:
                 answers.append(answer)
         return answers
 
-    def _read(self, payload: bytes, claimed: str) -> Answer | None:
+    def _read(self, payload: bytes) -> Announcement | None:
         try:
-            return Answer(decode_service(payload), claimed)
+            return decode_service(payload)
         except CodecError as error:
             self._counters.count_malformed("a registry query", error)
             return None
@@ -226,7 +211,7 @@ class ServiceQuery(Observer):
         if query.size > _MAX_ANSWER_BYTES:
             self._counters.count_malformed("a registry query", CodecError("too many answers"))
         elif not query.ended:
-            query.payloads.append((data, claim(headers)))
+            query.payloads.append(data)
             query.changed.set()
-        elif (answer := self._read(data, claim(headers))) is not None:
+        elif (answer := self._read(data)) is not None:
             self._on_late(answer)

@@ -1,9 +1,8 @@
 """What is known about one service, kept fresh by announcements and by asking again.
 
 Announcements are hints: any user who may publish them can invent nodes or say that others leave.
-Answers to a query of our own are worth more. So what a flood of announcements says is shown only
-after the nodes have answered, and a node is removed when its own process proves that it leaves, or
-when it does not answer.
+Answers to a query of our own are worth more. So nodes that a flood of announcements names are shown
+only after they have answered, and a node that is said to leave is removed when it does not answer.
 """
 
 from __future__ import annotations
@@ -11,16 +10,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from micro.errors import MicroError
 from micro.registry.latest import LatestRecords
 from micro.registry.record import Node, ServiceRecord, group_nodes
 from micro_nats.counters import LogLimit
-from micro_nats.registry.leave import proves
 from micro_nats.registry.offers import Offers
-from micro_nats.registry.query import Answer
+from micro_nats.wire.records import Announcement
 
 __all__ = ["DEFAULT_TTL_SECONDS", "ServiceWatch"]
 
@@ -36,7 +34,8 @@ RESTORE_GRACE_SECONDS = 15.0
 FLOOD_MEMORY_SECONDS = 5.0
 """Nodes that were announced this long before a flood are not counted to it."""
 _FIRST_RETRY_SECONDS = 0.5
-_SPREAD_SECONDS = 0.1
+SPREAD_SECONDS = 0.25
+"""Queries of many processes that heard the same announcement are spread over this time."""
 _SHOW_SECONDS_PER_NODE = 20e-6
 """Pause before a changed set is shown, for each node: sets of thousands are not built each turn."""
 
@@ -46,7 +45,6 @@ class _Known:
     node: Node
     offer: ServiceRecord
     until: float
-    claim: str
     confirmed: bool
     since: float
     doubted_at: float | None = None
@@ -68,7 +66,7 @@ class ServiceWatch:
     """
 
     def __init__(
-        self, name: str, ask: Callable[[str], Awaitable[list[Answer]]], log_limit: LogLimit
+        self, name: str, ask: Callable[[str], Awaitable[list[Announcement]]], log_limit: LogLimit
     ) -> None:
         self.name = name
         self.records = LatestRecords()
@@ -94,28 +92,21 @@ class ServiceWatch:
         await self._refresh()
         self._show()
 
-    def announce(self, answer: Answer) -> None:
+    def announce(self, announcement: Announcement) -> None:
         """Take in nodes that are said to be there."""
-        if answer.announcement.record.name == self.name:
-            self._put(answer, confirmed=False)
+        if announcement.record.name == self.name:
+            self._put(announcement, confirmed=False)
 
-    def confirm(self, answer: Answer) -> None:
+    def confirm(self, announcement: Announcement) -> None:
         """Take in nodes that answered a query."""
-        if answer.announcement.record.name == self.name:
-            self._put(answer, confirmed=True)
+        if announcement.record.name == self.name:
+            self._put(announcement, confirmed=True)
 
-    def withdraw(self, record: ServiceRecord, headers: Mapping[str, str] | None) -> None:
-        """Note that nodes are said to leave: remove those that prove it, ask after the others."""
+    def withdraw(self, record: ServiceRecord) -> None:
+        """Ask after nodes that are said to leave; until then others are used if there are any."""
         for node in record.nodes:
-            key = (record.version, *node.key)
-            known = self._known.get(key)
-            if known is None:
-                continue
-            if known.claim and not proves(headers, known.claim):
-                self._log_refused("a node is said to leave, but not by its own process")
-            elif known.claim:
-                self._remove(key)
-            elif known.doubted_at is None:
+            known = self._known.get((record.version, *node.key))
+            if known is not None and known.doubted_at is None:
                 known.doubted_at = time.monotonic()
                 self._touch()
                 self.ask_soon()
@@ -151,8 +142,7 @@ class ServiceWatch:
 
     # Taking in
 
-    def _put(self, answer: Answer, *, confirmed: bool) -> None:
-        announcement = answer.announcement
+    def _put(self, announcement: Announcement, *, confirmed: bool) -> None:
         record = announcement.record
         offer = self._offers.intern(record)
         now = time.monotonic()
@@ -164,12 +154,12 @@ class ServiceWatch:
             key = (record.version, *node.key)
             known = self._known.get(key)
             if known is None:
-                self._add(key, _Known(node, offer, until, answer.claim, confirmed, now))
+                self._add(key, _Known(node, offer, until, confirmed, now))
                 continue
             known.until = until
-            known.doubted_at = None
-            if known.claim != answer.claim:
-                known.claim = ""  # two processes claim the node: neither can prove that it leaves
+            if known.doubted_at is not None:
+                known.doubted_at = None
+                self._touch()
             if confirmed and not known.confirmed:
                 known.confirmed = True
                 self._unconfirmed.pop(key, None)
@@ -210,8 +200,8 @@ class ServiceWatch:
         self._must_ask = False
         started = self._asked_at = time.monotonic()
         answers = await self._ask(self.name)
-        for answer in answers:
-            self.confirm(answer)
+        for announcement in answers:
+            self.confirm(announcement)
         flooded, self._flooded_at = self._flooded_at is not None, None
         for key, known in list(self._known.items()):
             doubted = known.doubted_at is not None and known.doubted_at <= started
@@ -235,7 +225,7 @@ class ServiceWatch:
                 self._next_expiry = self._find_expiry()
                 self._must_ask = now >= self._next_expiry
         earliest = self._asked_at + MIN_REFRESH_SECONDS
-        earliest = max(earliest, time.monotonic() + random.uniform(0, _SPREAD_SECONDS))
+        earliest = max(earliest, time.monotonic() + random.uniform(0, SPREAD_SECONDS))
         await asyncio.sleep(max(0.0, earliest - time.monotonic()))
 
     def _find_expiry(self) -> float:

@@ -172,7 +172,7 @@ async def test_hostile_records_are_counted_and_dropped(
         async with raw(server) as peer:
             for payload in hostile:
                 await peer.publish(WATCH_TOPICS[0].encode(), payload)
-                await peer.publish(QUERY_TOPICS[0].encode(), payload, reply=b"some.reply")
+                await peer.publish(QUERY_TOPICS[0].encode(), payload, reply=b"_INBOX.some")
         after = await backend.registry.get_service("points")
 
     assert before == after == (record("points"),)

@@ -52,7 +52,7 @@ async def test_a_service_that_missed_the_first_query_is_found_within_two_seconds
     assert [node.id for node in found.nodes] == ["x"]
 
 
-async def test_every_query_has_a_random_reply_subject_apart_from_the_inbox_of_calls(
+async def test_every_query_has_a_random_reply_subject(
     backend: Backend, connection: Connection
 ) -> None:
     queries = Inbox()
@@ -63,7 +63,6 @@ async def test_every_query_has_a_random_reply_subject_apart_from_the_inbox_of_ca
 
     assert first.rpartition(".")[2] != second.rpartition(".")[2]
     assert min(len(token) for token in first.split(".")[1:] + second.split(".")[1:]) >= 22
-    assert backend.connection.inbox not in first
 
 
 async def test_a_process_that_saw_one_query_cannot_answer_another(

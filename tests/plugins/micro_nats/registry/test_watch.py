@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from micro.backend import Backend
 from micro.registry.record import EndpointRecord, Node, ServiceRecord
 from micro_nats.connection.connection import Connection
-from micro_nats.registry.leave import claim_headers, proof_headers
 from micro_nats.registry.subjects import QUERY_TOPICS, WATCH_TOPICS
 from micro_nats.registry.watch import MAX_UNCONFIRMED
 from tests.plugins.micro_nats.helpers import Inbox
@@ -53,27 +51,26 @@ async def test_a_departure_that_a_stranger_announces_is_not_believed(
 ) -> None:
     async with register(other, record("points")), backend.registry.watch("points") as sets:
         assert ids(await anext(sets)) == ["a"]
-        connection.publish_now(TOPIC, "", message("delete", "points", "a"))
-        connection.publish_now(
-            TOPIC, "", message("delete", "points", "a"), proof_headers("a guess")
-        )
+        for _ in range(100):
+            connection.publish_now(TOPIC, "", message("delete", "points", "a"))
         await settle(connection, backend.connection)
         async with register(other, record("points", "b")):
-            assert ids(await anext(sets)) == ["a", "b"]
+            async with asyncio.timeout(5):
+                while (found := ids(await anext(sets))) != ["a", "b"]:
+                    assert found in (["a"], ["b"])  # passed over at most
 
 
-async def test_a_departure_that_proves_itself_is_believed_without_a_query(
-    backend: Backend, other: Backend, connection: Connection
+async def test_a_departure_is_believed_when_the_node_does_not_answer(
+    backend: Backend, other: Backend
 ) -> None:
-    asked = []
-    async with backend.registry.watch("points") as sets:
-        assert await anext(sets) == ()
-        async with register(other, record("points")):
-            assert ids(await anext(sets)) == ["a"]
-            await connection.subscribe(QUERY_TOPICS[0], lambda *query: asked.append(query))
-        assert await anext(sets) == ()
-
-    assert asked == []
+    async with register(other, record("points", "b")), backend.registry.watch("points") as sets:
+        assert ids(await anext(sets)) == ["b"]
+        async with register(backend, record("points")):
+            assert ids(await anext(sets)) == ["a", "b"]
+        assert ids(await anext(sets)) == ["b"]
+        await backend.registry.get_service("points")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(sets), 0.5)
 
 
 async def test_a_go_node_that_is_said_to_leave_is_asked(
@@ -111,20 +108,6 @@ async def test_the_last_node_is_kept_until_it_was_asked(
         assert await anext(sets) == ()
 
     assert time.monotonic() - started > 0.4  # the bound of a query that no node answers
-
-
-async def test_a_stranger_cannot_replace_the_claim_of_a_node(
-    backend: Backend, other: Backend, connection: Connection
-) -> None:
-    async with register(other, record("points")), backend.registry.watch("points") as sets:
-        assert ids(await anext(sets)) == ["a"]
-        create, delete = message("create", "points", "a"), message("delete", "points", "a")
-        connection.publish_now(TOPIC, "", create, claim_headers("mine"))
-        connection.publish_now(TOPIC, "", delete, proof_headers("mine"))
-        await settle(connection, backend.connection)
-        async with register(other, record("points", "b")):
-            while (found := ids(await anext(sets))) != ["a", "b"]:
-                assert found in (["a"], ["b"])  # passed over at most, and asked
 
 
 async def test_nodes_of_one_version_that_offer_different_endpoints_stay_apart(
@@ -210,16 +193,3 @@ async def test_thousands_of_nodes_cost_each_announcement_the_same(
         await settle(connection, backend.connection)
 
     assert time.monotonic() - started < 5
-
-
-async def test_what_a_watch_refuses_is_logged_once_a_second(
-    backend: Backend, other: Backend, connection: Connection, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING, "micro.nats")
-    async with register(other, record("points")), backend.registry.watch("points") as sets:
-        await anext(sets)
-        for _ in range(1000):
-            connection.publish_now(TOPIC, "", message("delete", "points", "a"))
-        await settle(connection, backend.connection)
-
-    assert 1 <= caplog.text.count("not by its own process") <= 3
