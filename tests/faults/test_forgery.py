@@ -200,7 +200,7 @@ async def test_with_permissions_the_server_refuses_a_forged_record(tmp_path, ver
     assert all("permissions violation" in text.lower() for text in denied)
 
 
-async def test_without_permissions_a_forged_node_is_called_but_no_node_is_removed(
+async def test_a_forged_node_is_called_and_a_forged_departure_removes_no_node(
     server, verdict
 ) -> None:
     row = verdict(
