@@ -1,7 +1,7 @@
-"""Plugins: found by name among the installed entry points, opened once, and shared by the parts.
+"""Plugins: found by name among the installed entry points, opened once, shared by the parts.
 
-An entry point in the group `micro.plugins` has the name that a flag says and names an OpenBackend.
-Nothing of a plugin is imported before it is named.
+An entry point in the group `micro.plugins` has the name that a flag gives and points to an
+OpenBackend. Nothing of a plugin is imported before it is named.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from micro.transport import Transport
 __all__ = ["GROUP", "Backends", "find_plugin", "list_plugins"]
 
 GROUP = "micro.plugins"
-"""The entry-point group that plugins are found in."""
+"""The entry-point group of plugins."""
 
-_OURS = ("memory", "nats")
-_NOTHING: Mapping[Part, object] = MappingProxyType({})
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 _P = TypeVar("_P")
 
 
 def list_plugins() -> tuple[str, ...]:
-    """The names of all plugins that are installed, sorted."""
+    """The names of all installed plugins, sorted."""
     return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
 
 
@@ -50,27 +49,24 @@ def find_plugin(name: str) -> OpenBackend:
     if len(entries) > 1:
         owners = " and ".join(sorted(_owner(entry) for entry in entries.values()))
         raise PluginError(f"plugin {name!r} is offered by {owners}: uninstall all but one")
-    if entries:
-        (path,) = entries
-    elif ":" in name:
-        path = name
-    else:
+    if not entries and ":" not in name:
         raise PluginError(_unknown(name))
-    return _load(name, path)
+    path, entry = next(iter(entries.items()), (name, None))
+    return _load(name, path, entry)
 
 
 class Backends:
     """The open plugins of one process or service: each is opened once and shared by its parts.
 
-    Leaving the block closes what was opened here, in the task that entered it; what was given
-    ready-made stays open.
+    Leaving the block closes what was opened here, in the task that entered it. Parts and backends
+    that were given as objects stay open.
 
     Args:
-        name: What connections are called on their servers.
+        name: The name of the connections on their servers.
         settings: Which plugin serves each part, where, and how.
         on_event: Called on the event loop with each ConnectionEvent of a plugin opened here.
-        given: For a part, itself or a Backend that offers it, in place of the plugin in the
-            settings.
+        given: By part, an object to use in place of the plugin in the settings: the part itself
+            or a Backend that offers it.
     """
 
     def __init__(
@@ -79,14 +75,14 @@ class Backends:
         name: str,
         settings: Settings,
         on_event: Callable[[ConnectionEvent], None] = log_event,
-        given: Mapping[Part, Transport | Broker | Registry | Backend] | None = None,
+        given: Mapping[str, Transport | Broker | Registry | Backend] | None = None,
     ) -> None:
         self._name = name
         self._settings = settings
         self._on_event = on_event
-        self._given: Mapping[Part, object] = given or _NOTHING
+        self._given: Mapping[str, object] = given or _NOTHING
         self._stack = AsyncExitStack()
-        # The driver's options are the same for all uses of one plugin: they need no place here.
+        # Not keyed by the driver's options, which are the same for all uses of one plugin.
         self._open: dict[tuple[str, tuple[str, ...]], Backend] = {}
 
     async def __aenter__(self) -> Self:
@@ -97,40 +93,28 @@ class Backends:
         await self._stack.aclose()
 
     async def transport(self) -> Transport:
-        """The transport, opening its plugin if nobody did; see `broker` and `registry`, too.
+        """The transport; its plugin is opened when it is not open yet.
 
         Raises:
             ConfigError: an address or a driver's option cannot be used.
             PluginError: the plugin is unknown or offers no transport.
             ConnectionLost: no server could be reached in time.
         """
-        given = self._given.get("transport")
-        if isinstance(given, Transport):
-            return given
-        backend = await self._backend("transport")
-        return self._offered("transport", backend.transport)
+        return await self._part("transport", Transport)  # type: ignore[type-abstract]  # only for isinstance
 
     async def broker(self) -> Broker:
         """The broker; it is opened, and fails, as `transport` does."""
-        given = self._given.get("broker")
-        if isinstance(given, Broker):
-            return given
-        backend = await self._backend("broker")
-        return self._offered("broker", backend.broker)
+        return await self._part("broker", Broker)  # type: ignore[type-abstract]  # only for isinstance
 
     async def registry(self) -> Registry:
         """The registry; it is opened, and fails, as `transport` does."""
-        given = self._given.get("registry")
-        if isinstance(given, Registry):
-            return given
-        backend = await self._backend("registry")
-        return self._offered("registry", backend.registry)
+        return await self._part("registry", Registry)  # type: ignore[type-abstract]  # only for isinstance
 
     async def check(self) -> None:
         """Make a round trip to the server of every backend in use.
 
         Raises:
-            ConnectionLost: one has no connection, or gave no answer in good time.
+            ConnectionLost: one has no connection, or did not answer in time.
         """
         for backend in self._in_use():
             await backend.check()
@@ -146,12 +130,25 @@ class Backends:
         ready = [given for given in self._given.values() if isinstance(given, Backend)]
         return {id(one): one for one in [*ready, *self._open.values()]}.values()
 
-    async def _backend(self, part: Part) -> Backend:
+    async def _part(self, part: Part, contract: type[_P]) -> _P:
         given = self._given.get(part)
-        if isinstance(given, Backend):
+        if isinstance(given, contract):
             return given
-        if given is not None:
+        if given is not None and not isinstance(given, Backend):
             raise PluginError(f"{part}: {given!r} is neither a {part} nor a backend")
+        backend = given or await self._open_plugin(part)
+        offered: dict[Part, object] = {
+            "transport": backend.transport,
+            "broker": backend.broker,
+            "registry": backend.registry,
+        }
+        found = offered[part]
+        if isinstance(found, contract):
+            return found
+        owner = f"the backend given as {part}" if given else self._described(part)
+        raise PluginError(f"{owner} offers no {part}")
+
+    async def _open_plugin(self, part: Part) -> Backend:
         plugin = self._settings.plugin(part)
         addresses = self._settings.addresses(part)
         key = (plugin, addresses)
@@ -170,22 +167,18 @@ class Backends:
             self._open[key] = await self._stack.enter_async_context(open_backend(options))
         return self._open[key]
 
-    def _offered(self, part: Part, found: _P | None) -> _P:
-        if found is not None:
-            return found
-        if part in self._given:
-            raise PluginError(f"the backend given as {part} offers no {part}")
-        raise PluginError(f"plugin {self._settings.plugin(part)!r} offers no {part}")
+    def _described(self, part: Part) -> str:
+        return f"plugin {self._settings.plugin(part)!r}"
 
 
-def _load(name: str, path: str) -> OpenBackend:
+def _load(name: str, path: str, entry: EntryPoint | None) -> OpenBackend:
     module, _, attribute = path.partition(":")
     try:
         found = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
     except ModuleNotFoundError as error:
-        raise PluginError(_missing(name, error)) from error
+        raise PluginError(_missing(name, module, error, entry)) from error
     except (ImportError, AttributeError, ValueError) as error:
         raise PluginError(f"plugin {name!r} cannot be loaded from {path!r}: {error}") from error
     if not callable(found):
@@ -193,18 +186,17 @@ def _load(name: str, path: str) -> OpenBackend:
     return found
 
 
-def _missing(name: str, error: ModuleNotFoundError) -> str:
+def _missing(name: str, module: str, error: ModuleNotFoundError, entry: EntryPoint | None) -> str:
     package = (error.name or str(error)).partition(".")[0]
-    if package == "micro_nats":
-        return f"plugin {name!r}: its package {package!r} is missing; reinstall micro-rpc"
+    if entry is not None and entry.dist is not None and package == module.partition(".")[0]:
+        owner = entry.dist.name
+        return f"plugin {name!r}: its package {package!r} is missing; reinstall {owner}"
     return f"plugin {name!r} needs the package {package!r}, which is not installed"
 
 
 def _unknown(name: str) -> str:
     installed = list_plugins()
-    text = f"unknown plugin {name!r}: installed are {', '.join(installed) or 'none'}"
-    if name in _OURS:
-        return f"{text}; {name!r} ships with micro-rpc, so reinstall that"
+    text = f"unknown plugin {name!r} (installed: {', '.join(installed) or 'none'})"
     if hint := nearest(name, installed):
         return f"{text}; did you mean {hint!r}?"
     return f"{text}; install the package that offers it, or name it by 'package.module:function'"

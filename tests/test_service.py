@@ -26,7 +26,9 @@ from micro.plugins import Backends
 from micro.registry.contract import Registration
 from micro.registry.memory import MemoryRegistry
 from micro.registry.record import ServiceRecord
-from micro.runtime.lifecycle import Life
+from micro.runtime.configuration import load_for, settings_over
+from micro.runtime.lifecycle import ServiceRunner
+from micro.service import define
 from tests.engine import ANN, Award, Balance, Gauge, raw, running, until
 
 
@@ -241,7 +243,7 @@ async def test_hooks_run_in_order_around_everything_else(service: Service) -> No
         await client.call("points", "Points.Award")
         await client.publish("orders.created", 1)
 
-    assert log.lines == ["start 1", "start 2", "call", "event", "stop 1", "stop 2"]
+    assert log.lines == ["start 1", "start 2", "call", "event", "stop 2", "stop 1"]
 
 
 async def test_a_start_hook_may_use_the_client(service: Service) -> None:
@@ -287,7 +289,7 @@ async def test_a_start_hook_that_fails_stops_the_start(service: Service) -> None
         async with running(service, backend=network):
             raise AssertionError("it started")
 
-    assert log.lines == ["start 1", "start 2"]
+    assert log.lines == ["start 1", "start 2", "stop 2", "stop 1"]
     assert await network.registry.list_services() == ()
     assert not network.transport._listeners
     with pytest.raises(UsageError):
@@ -328,8 +330,8 @@ async def test_a_stop_hook_that_fails_is_logged_and_the_others_run(
     async with running(service):
         pass
 
-    assert log.lines[-2:] == ["stop 1", "stop 2"]
-    assert "a stop hook failed" in caplog.text
+    assert log.lines[-2:] == ["stop 2", "stop 1"]
+    assert "stop hook" in caplog.text
 
 
 async def test_an_error_of_the_block_comes_out_after_a_stop_in_good_order(
@@ -340,7 +342,7 @@ async def test_an_error_of_the_block_comes_out_after_a_stop_in_good_order(
         async with running(service):
             raise LookupError
 
-    assert log.lines[-1] == "stop 2"
+    assert log.lines[-1] == "stop 1"
 
 
 async def test_a_service_may_run_again(service: Service) -> None:
@@ -354,7 +356,7 @@ async def test_a_service_may_run_again(service: Service) -> None:
         async with running(service) as client:
             assert await client.call("points", "Points.Award", None, int) == 1
 
-    assert log.lines == ["start 1", "start 2", "stop 1", "stop 2"] * 2
+    assert log.lines == ["start 1", "start 2", "stop 2", "stop 1"] * 2
 
 
 async def test_while_it_stops_new_calls_are_refused_and_old_ones_finish(service: Service) -> None:
@@ -365,27 +367,27 @@ async def test_while_it_stops_new_calls_are_refused_and_old_ones_finish(service:
         await gauge.wait()
         return 1
 
-    settings = service.settings()
+    settings = Settings()
     async with caller.running(network) as client:
         given: Any = {"transport": network, "broker": network, "registry": network}
         async with Backends(name="points", settings=settings, given=given) as backends:
-            life = Life(service, settings, backends, spread=0.0)
-            async with life:
+            runner = ServiceRunner(define(service), settings)
+            async with runner.running(backends):
                 old = asyncio.ensure_future(client.call("points", "Points.Wait", None, int))
                 await gauge.until(started=1)
                 (peer,) = client._directory.routes["points"].peers
-                stopping = asyncio.ensure_future(life.stop())
-                await until(lambda: life._server._admission.draining)
+                stopping = asyncio.ensure_future(runner.stop())
+                await until(lambda: runner._server._admission.draining)
                 connection = await peer.connect()
                 reply = await connection.call({"Micro-Endpoint": "Points.Wait"}, b"", None)
                 gauge.go.set()
                 await stopping
-                await life.stop()
+                await runner.stop()
                 assert await old == 1
 
     assert "stopping" in reply.headers["Micro-Error"]
     assert "Micro-Refused" in reply.headers
-    assert life.stuck == []
+    assert runner.cut_off == []
 
 
 async def test_a_spread_lets_the_news_of_the_stop_go_round_first(service: Service) -> None:
@@ -430,7 +432,7 @@ async def test_a_registry_that_is_gone_does_not_keep_it_from_stopping(
     async with running(service):
         pass
 
-    assert log.lines[-1] == "stop 2"
+    assert log.lines[-1] == "stop 1"
     assert "leaving the registry failed" in caplog.text
 
 
@@ -442,7 +444,7 @@ async def test_a_part_that_cannot_be_opened_stops_the_start(service: Service) ->
         async with running(service, backend=network):
             pass
 
-    assert log.lines in ([], ["start 1", "start 2", "stop 1", "stop 2"])
+    assert log.lines in ([], ["start 1", "start 2", "stop 2", "stop 1"])
 
 
 async def test_parts_may_be_given_as_objects() -> None:
@@ -462,14 +464,15 @@ async def test_parts_may_be_given_as_names() -> None:
     settings = {"transport": "memory", "broker": "memory", "registry": "memory"}
     service = Service("points", **settings)  # type: ignore[arg-type]
 
-    assert service.settings().transport == "memory"
+    assert load_for(define(service), (), {}).transport == "memory"
     async with running(service):
         pass
 
 
 async def test_its_own_arguments_are_stronger_than_flags() -> None:
     service = Service("points", version="2", settings={"client_retries": 7})
-    settings = service.settings(["--server_name=other", "--server_version=1", "--client_retries=1"])
+    flags = ["--server_name=other", "--server_version=1", "--client_retries=1"]
+    settings = load_for(define(service), flags, {})
 
     assert (settings.server_name, settings.server_version) == ("points", "2")
     assert settings.client_retries == 7
@@ -477,7 +480,8 @@ async def test_its_own_arguments_are_stronger_than_flags() -> None:
 
 async def test_shared_settings_give_way_to_a_services_own() -> None:
     service = Service("points", settings={"client_retries": 7})
-    settings = service.over(load_settings(["--client_retries=1", "--log_level=debug"], {}))
+    shared = load_settings(["--client_retries=1", "--log_level=debug"], {})
+    settings = settings_over(define(service), shared)
 
     assert (settings.client_retries, settings.log_level) == (7, "debug")
     assert settings.server_name == "points"
@@ -528,7 +532,7 @@ async def test_starting_and_stopping_are_logged(
         async with running(service):
             pass
 
-    assert "points latest serves as points-" in caplog.text
+    assert "points latest registered as node points-" in caplog.text
     assert "points stopped" in caplog.text
 
 
@@ -547,3 +551,175 @@ async def test_an_error_inside_a_stopping_service_still_answers(service: Service
             asyncio.get_running_loop().call_later(0.01, gauge.go.set)
         with pytest.raises(Unavailable, match="out of order"):
             await call
+
+
+def echoing_service() -> Service:
+    """A service whose handlers, hooks and tasks tell which client they see."""
+    service = Service("points")
+
+    @service.handler
+    async def node() -> str:
+        return str(id(service.client))
+
+    @service.handler
+    def plain() -> str:
+        return str(id(service.client))
+
+    @service.handler
+    async def task() -> str:
+        async with asyncio.TaskGroup() as tasks:
+            found = tasks.create_task(node())
+        return found.result()
+
+    return service
+
+
+@pytest.mark.parametrize("endpoint", ["Points.Node", "Points.Plain", "Points.Task"])
+async def test_two_runs_of_a_service_at_once_have_a_client_each(endpoint: str) -> None:
+    service = echoing_service()
+    async with running(service) as first, running(service) as second:
+        found = [await client.call("points", endpoint, None, str) for client in (first, second)]
+
+    assert found == [str(id(first)), str(id(second))]
+
+
+async def test_replicas_of_one_service_share_its_calls(service: Service) -> None:
+    network, caller, seen = MemoryBackend(), Service("caller"), set()
+
+    @service.handler
+    async def award() -> None:
+        seen.add(id(service.client))
+
+    async with (
+        service.running(network) as first,
+        service.running(network) as second,
+        caller.running(network) as client,
+    ):
+        for _ in range(10):
+            await client.call("points", "Points.Award")
+        (record,) = await client.registry.get_service("points")
+
+    assert seen == {id(first), id(second)}
+    assert len(record.nodes) == 2
+
+
+async def test_a_replica_that_stops_leaves_the_others_running(service: Service) -> None:
+    network = MemoryBackend()
+
+    @service.handler
+    async def award() -> int:
+        return 1
+
+    async with service.running(network) as client:
+        async with service.running(network):
+            pass
+        assert await client.call("points", "Points.Award", None, int) == 1
+        assert service.client is client
+
+
+async def test_hooks_see_the_client_of_their_own_run(service: Service) -> None:
+    seen: list[Client] = []
+
+    @service.on_start
+    def started() -> None:
+        seen.append(service.client)
+
+    @service.on_stop
+    def stopped() -> None:
+        seen.append(service.client)
+
+    async with running(service) as first, running(service) as second:
+        pass
+
+    assert seen == [first, second, second, first]
+
+
+async def test_the_client_of_several_runs_is_ambiguous_outside_of_them(service: Service) -> None:
+    async with running(service) as client:
+        assert service.client is client
+        async with running(service):
+            with pytest.raises(UsageError, match=r"runs 2 times.*running\(\) gives"):
+                _ = service.client
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda service: service.handler("Points.Late")(asyncio.sleep),
+        lambda service: service.subscriber("orders")(print),
+        lambda service: service.on_start(print),
+        lambda service: service.on_stop(print),
+        lambda service: service.on_connection(print),
+    ],
+    ids=["handler", "subscriber", "start hook", "stop hook", "connection hook"],
+)
+async def test_what_is_added_while_it_runs_is_refused(service: Service, add: Any) -> None:
+    async with running(service):
+        with pytest.raises(UsageError, match=r"is running, and a .* before run\(\) or running\(\)"):
+            add(service)
+
+
+async def test_handlers_may_be_added_between_two_runs(service: Service) -> None:
+    async with running(service):
+        pass
+
+    @service.handler
+    async def award() -> int:
+        return 1
+
+    async with running(service) as client:
+        assert await client.call("points", "Points.Award", None, int) == 1
+
+
+def test_a_subscriber_without_a_topic_is_refused_at_decoration(service: Service) -> None:
+    with pytest.raises(HandlerError, match="subscriber\\('topic'\\)"):
+
+        @service.subscriber  # type: ignore[arg-type]
+        async def on_order(event: int) -> None: ...
+
+
+async def test_stop_hooks_run_in_reverse_after_a_failed_start(service: Service) -> None:
+    log = Log(service)
+
+    @service.on_start
+    async def fail() -> None:
+        raise LookupError("no database")
+
+    with pytest.raises(LookupError):
+        async with running(service):
+            pass
+
+    assert log.lines == ["start 1", "start 2", "stop 2", "stop 1"]
+
+
+async def test_a_start_hook_that_hangs_ends_the_start_and_is_named(service: Service) -> None:
+    gauge = Gauge()
+    service = Service("points", settings={"start_timeout": 0.05})
+
+    @service.on_start
+    async def load_cache() -> None:
+        await gauge.wait()
+
+    with pytest.raises(Unavailable, match=r"did not start within 0.05 s.*start hook .*load_cache"):
+        async with running(service):
+            pass
+
+    assert gauge.cancelled == 1
+
+
+async def test_a_stop_hook_that_hangs_is_cut_off_and_named(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("micro.runtime.lifecycle.MIN_HOOK_SECONDS", 0.05)
+    service, gauge = Service("points", settings={"shutdown_timeout": 0}), Gauge()
+
+    @service.on_stop
+    async def close_pool() -> None:
+        await gauge.wait()
+
+    async with running(service):
+        pass
+
+    assert gauge.cancelled == 1
+    assert "close_pool" in caplog.text
+    assert "was still running after 0.05" in caplog.text

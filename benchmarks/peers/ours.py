@@ -20,7 +20,7 @@ class Ours(Peer):
     @asynccontextmanager
     async def serve(self, address: str) -> AsyncIterator[None]:
         service = _service()
-        settings = service.settings(["--transport_address", address], {})
+        settings = load_settings(["--transport_address", address], {})
         async with (
             Backends(name=SERVICE, settings=settings) as backends,
             service.running(backends=backends, settings=settings),
@@ -65,7 +65,7 @@ class _Client(PeerClient):
             if not left:
                 done.set()
 
-        settings = listener.settings(["--transport_address", self._address], {})
+        settings = load_settings(["--transport_address", self._address], {})
         async with (
             Backends(name="listener", settings=settings) as backends,
             listener.running(backends=backends, settings=settings),

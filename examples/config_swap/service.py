@@ -9,10 +9,9 @@ A flag wins over the file: `--transport-address 127.0.0.1:4333` names another se
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 
-from micro import MicroError, Service, Settings
+from micro import MicroError, Service, Settings, load_settings
 from micro.plugins import Backends
 
 service = Service("greeter")
@@ -47,6 +46,6 @@ async def main(settings: Settings) -> None:
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(service.settings(sys.argv[1:], os.environ)))
+        asyncio.run(main(load_settings(sys.argv[1:])))
     except MicroError as failure:
         sys.exit(f"greeter: {failure}")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,17 +14,24 @@ from micro.cli.local import with_server
 from micro.cli.supervisor import Pauses, Supervisor, follow_parent
 from micro.cli.targets import load_services, source_folder
 from micro.errors import ConfigError
-from micro.plugins import find_plugin
-from micro.runtime.process import EXIT_CUT_OFF, run_async, run_services
-from micro.service import Service
+from micro.handlers.definition import ServiceDefinition
+from micro.runtime.configuration import load_for
+from micro.runtime.ending import THREADS_SECONDS
+from micro.runtime.process import (
+    STOP_MARGIN_SECONDS,
+    load_plugins,
+    run_async,
+    run_services,
+    run_to_exit,
+)
+from micro.service import define
 from micro.settings.load import PARTS, Settings, settings_help
 from micro.telemetry.logs import setup_logging
 
 __all__ = ["run"]
 
-_LAST_RESORT = 2.0
-# A worker ends itself 5 s after its shutdown timeout, and then waits for threads.
-_KILL_AFTER = 5.0 + _LAST_RESORT + 1.0
+# A worker ends itself at the latest after its shutdown timeout and these margins.
+KILL_MARGIN_SECONDS = STOP_MARGIN_SECONDS + THREADS_SECONDS + 1.0
 
 
 class _RunCommand(SettingsCommand):
@@ -60,18 +65,18 @@ def run(
     setup_logging(settings.log_level, settings.log_format)
     if workers > 1 or reload:
         return run_async(_supervise(settings, targets, workers, reload, setting_flags(ctx)))
-    services = load_services(targets)
-    settings = _shared(services, settings, setting_flags(ctx))
-    _load_plugins(settings, services)
+    definitions = [define(service) for service in load_services(targets)]
+    settings = _shared(definitions, settings, setting_flags(ctx))
+    load_plugins(definitions, settings)
     if supervised:
         follow_parent()
-        return _leave(run_async(run_services(services, settings)))
-    return _leave(run_async(_run_here(services, settings)))
+        return run_async(run_to_exit(run_services(definitions, settings)))
+    return run_async(run_to_exit(_run_here(definitions, settings)))
 
 
-async def _run_here(services: Sequence[Service], settings: Settings) -> int:
+async def _run_here(definitions: Sequence[ServiceDefinition], settings: Settings) -> int:
     async with with_server(settings):
-        return await run_services(services, settings)
+        return await run_services(definitions, settings)
 
 
 async def _supervise(
@@ -90,45 +95,27 @@ async def _supervise(
     ]
     supervisor = Supervisor(
         commands,
-        pauses=Pauses(grace=settings.shutdown_timeout + _KILL_AFTER),
+        pauses=Pauses(grace=settings.shutdown_timeout + KILL_MARGIN_SECONDS),
         changes=watch_changes({source_folder(target) for target in targets}) if reload else None,
     )
     async with with_server(settings):
         return await supervisor.run()
 
 
-def _load_plugins(settings: Settings, services: Sequence[Service]) -> None:
-    """Import the plugins before there is an event loop for that to block, or a server to start."""
-    for part in PARTS:
-        if not any(part in service.parts for service in services):
-            find_plugin(settings.plugin(part))
-
-
-def _leave(code: int) -> int:
-    """Let the interpreter end, but not wait for ever for a handler's thread that runs on."""
-
-    def end() -> None:
-        logging.shutdown()
-        os._exit(EXIT_CUT_OFF)
-
-    last_resort = threading.Timer(_LAST_RESORT, end)
-    last_resort.daemon = True
-    last_resort.start()
-    return code
-
-
-def _shared(services: Sequence[Service], settings: Settings, flags: Sequence[str]) -> Settings:
+def _shared(
+    definitions: Sequence[ServiceDefinition], settings: Settings, flags: Sequence[str]
+) -> Settings:
     """The settings for all services of this process, which share their plugins.
 
     Raises:
         ConfigError: two services choose different plugins or addresses in their code.
     """
-    chosen = [service.settings(flags, os.environ) for service in services]
+    chosen = [load_for(definition, flags, os.environ) for definition in definitions]
     if (
         len({repr([(one.plugin(part), one.addresses(part)) for part in PARTS]) for one in chosen})
         > 1
     ):
-        names = " and ".join(service.name for service in services)
+        names = " and ".join(definition.name for definition in definitions)
         raise ConfigError(f"{names} choose different plugins in their code: run each by itself")
     first = chosen[0]
     return replace(

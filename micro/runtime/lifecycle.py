@@ -1,272 +1,288 @@
-"""One service's life: the order in which its parts start, and in which they stop.
+"""One run of a service: the order in which its parts start, and in which they stop.
 
-Start: open the parts, run the start hooks, listen, subscribe, register. Stop is the reverse, and
-bounded: leave the registry, let that spread, refuse new work, finish what runs, flush, close.
+Start: open the parts, run the start hooks, listen, subscribe, register. Stop is the reverse: leave
+the registry, let that spread, refuse new work, finish what runs, run the stop hooks, flush, close.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import time
-import uuid
-from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
-from micro.backend import ConnectionEvent, log_event
-from micro.client.client import Client, ClientOptions
-from micro.client.selector import Strategy, strategy_named
-from micro.errors import MicroError, Unavailable
-from micro.events.subscribers import SubscriberOptions, Subscribers
-from micro.handlers.endpoint import Endpoint, SubscriberSpec
-from micro.handlers.schema import endpoint_record, subscriber_record
+from micro.backend import ConnectionEvent
+from micro.client.client import Client
+from micro.errors import Unavailable
+from micro.events.subscribers import Subscribers
+from micro.handlers.definition import Hook, ServiceDefinition, ambient_run
 from micro.handlers.signature import location_of
-from micro.middleware import Layer
 from micro.names import check_service
 from micro.plugins import Backends
-from micro.registry.record import Node, ServiceRecord
-from micro.server.server import Server, ServerOptions
+from micro.registry.contract import Registry
+from micro.runtime.configuration import (
+    client_options,
+    server_options,
+    service_record,
+    settings_over,
+    subscriber_options,
+)
+from micro.runtime.steps import Steps, call_hook
+from micro.scope import open_scope
+from micro.server.server import Server
 from micro.settings.load import Settings
 from micro.telemetry.metrics import MetricKind
-from micro.telemetry.tracing import tracing_layers
-from micro.transport.contract import Listener
-from micro.wire.compression import Compression, encodings
-from micro.wire.headers import NATIVE, READS_NULL
+from micro.transport.contract import Listener, Transport
 
-if TYPE_CHECKING:
-    from micro.service import Hook, Service
-
-__all__ = ["Life", "Middleware", "announce", "client_options"]
+__all__ = ["ServiceRunner"]
 
 _log = logging.getLogger("micro.service")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Middleware:
-    """The layers of one service, by where they are mounted; the first of each is the outermost."""
-
-    server: Sequence[Layer] = ()
-    client: Sequence[Layer] = ()
-    subscriber: Sequence[Layer] = ()
-    publisher: Sequence[Layer] = ()
+NETWORK_STEP_SECONDS = 2.0
+MIN_HOOK_SECONDS = 2.0
 
 
-def client_options(
-    settings: Settings, name: str, middleware: Middleware, strategy: Strategy[Any] | None
-) -> ClientOptions:
-    """What the settings say of a client; tracing is its outermost layer."""
-    tracing = tracing_layers()
-    return ClientOptions(
-        timeout=settings.client_request_timeout,
-        retries=settings.client_retries,
-        content_type=settings.client_content_type,
-        strategy=strategy or strategy_named(settings.selector),
-        compression=Compression.named(settings.compression, settings.compression_threshold),
-        middleware=(*tracing, *middleware.client),
-        publish_middleware=(*tracing, *middleware.publisher),
-        name=name,
-    )
-
-
-def announce(services: Iterable[Service], event: ConnectionEvent) -> None:
-    """Log an event of a connection, and tell the hooks of the services that share it."""
-    log_event(event)
-    for service in services:
-        for hook in service.connection_hooks:
-            try:
-                hook(event)
-            except Exception:
-                # The boundary of a user's function: the connection goes on, and so do other hooks.
-                _log.exception("%s failed", location_of(hook))
-
-
-class Life:
-    """Starts a service when it is entered; `stop` ends it in good order.
+class ServiceRunner:
+    """Runs a service once. Runs of one service share nothing but its handlers.
 
     Args:
-        service: What to run.
-        settings: How.
-        backends: Where its parts come from; they stay open.
+        definition: What to serve.
+        settings: How; the service's own arguments are laid over them.
         spread: Seconds to go on serving after the node has left the registry.
 
     Attributes:
-        stuck: After `stop`, the handlers and subscribers that had to be cut off.
+        definition: What it serves.
+        settings: The settings that hold for this run.
+        name: The service's name.
+        steps: What it does at the moment.
+        cut_off: After the stop, what had not ended in time: handlers, subscribers and hooks.
+
+    Raises:
+        ConfigError: one of the service's own arguments cannot be used.
+        HandlerError: two endpoints have the same name.
+        InvalidName: the service has no name, or one that cannot be used.
     """
 
     def __init__(
-        self, service: Service, settings: Settings, backends: Backends, *, spread: float
+        self, definition: ServiceDefinition, settings: Settings, *, spread: float = 0.0
     ) -> None:
-        self.stuck: list[str] = []
-        self._service = service
-        self._settings = settings
-        self._backends = backends
+        self.definition = definition
+        self.settings = settings_over(definition, settings)
+        self.name = check_service(self.settings.server_name or definition.name)
+        self.steps = Steps()
+        self.cut_off: list[str] = []
+        self._endpoints = definition.endpoints_of(self.name)
+        self._specs = definition.subscribers_of(self.name)
         self._spread = spread
-        self._name = check_service(settings.server_name or service.name)
         self._stack = AsyncExitStack()
         self._registration = AsyncExitStack()
+        self._backends: Backends
         self._client: Client
         self._server: Server
         self._subscribers: Subscribers
-        self._listener: Listener | None = None
-        self._stopped = False
+        self._listener: Listener
+        self._hooks_begun = False
+        self._started = False
+        self._stopping = False
 
-    async def __aenter__(self) -> Client:
-        try:
-            return await self._start()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._stack.aclose()
-
-    async def _start(self) -> Client:
-        service, settings, enter = self._service, self._settings, self._stack.enter_async_context
-        transport = await self._backends.transport()
-        broker = await self._backends.broker()
-        registry = await self._backends.registry()
-        options = replace(
-            client_options(settings, self._name, service.middleware, service.strategy),
-            metrics=service.metrics,
-        )
-        self._client = await enter(Client(transport, broker, registry, service.codecs, options))
-        service.attach(self._client)
-        self._stack.callback(service.attach, None)
-        metrics = service.metrics
-        self._stack.enter_context(metrics.observe(self._backends.counters, MetricKind.COUNTER))
-        self._server = await enter(
-            Server(self._name, service.codecs, self._server_options(), counters=metrics.server)
-        )
-        self._stack.enter_context(metrics.observe(self._server.gauges))
-        endpoints = service.endpoints(self._name)
-        self._server.mount(endpoints)
-        self._subscribers = await enter(
-            Subscribers(
-                self._name, broker, service.codecs, self._subscriber_options(), metrics=metrics
-            )
-        )
-        await _run_hooks(service.start_hooks)
-        self._stack.push_async_callback(_run_stop_hooks, service.stop_hooks)
-        self._listener = await enter(
-            await transport.listen(self._server.accept, address=settings.server_address)
-        )
-        specs = service.subscribers(self._name)
-        await self._subscribers.subscribe(specs)
-        record = self._record(self._listener, endpoints, specs)
-        self._server.named(record.nodes[0].id)
-        await enter(self._registration)
-        await self._registration.enter_async_context(
-            registry.register(
-                record, ttl=settings.register_ttl, interval=settings.register_interval
-            )
-        )
-        _log.info("%s %s serves as %s", self._name, record.version, record.nodes[0].id)
+    @property
+    def client(self) -> Client:
+        """The client of this run."""
         return self._client
 
+    @asynccontextmanager
+    async def running(self, backends: Backends) -> AsyncIterator[Client]:
+        """Run inside a block; leaving it stops the service in good order.
+
+        Args:
+            backends: Where its parts come from; they stay open.
+
+        Yields:
+            The client of this run.
+
+        Raises:
+            Unavailable: the start took longer than `start_timeout`.
+        """
+        self._backends = backends
+        try:
+            await self._start_in_time()
+            yield self._client
+        finally:
+            await self.stop()
+            await self._close()
+
     async def stop(self) -> None:
-        """Stop in good order; a second call does nothing. What is cut off is in `stuck`."""
-        if self._stopped or self._listener is None:
+        """Stop in good order; a second call does nothing. What is cut off is in `cut_off`."""
+        if self._stopping or not self._started:
             return
-        self._stopped = True
-        end = time.monotonic() + self._settings.shutdown_timeout
-        await _tolerate("leaving the registry", self._registration.aclose())
+        self._stopping = True
+        self.steps.begin_stop(self.settings.shutdown_timeout)
+        await self.steps.attempt(
+            "leaving the registry", self._registration.aclose(), NETWORK_STEP_SECONDS
+        )
         if self._spread:
             await asyncio.sleep(self._spread)
-        self.stuck += await self._server.drain(_left(end))
-        self.stuck += await self._subscribers.drain(_left(end))
-        await _tolerate("draining the listener", self._listener.drain())
-        await _tolerate("flushing events", self._client.flush())
-        for name in self.stuck:
-            _log.error("%s was still running after %gs", name, self._settings.shutdown_timeout)
-        _log.info("%s stopped", self._name)
+        await self._finish_work()
+        await self.steps.attempt(
+            "draining the listener", self._listener.drain(), NETWORK_STEP_SECONDS
+        )
+        await self._run_stop_hooks()
+        await self.steps.attempt("flushing events", self._client.flush(), NETWORK_STEP_SECONDS)
+        _log.info("%s stopped", self.name)
 
     async def check(self) -> None:
         """Return if the service is ready for calls, after a round trip to its servers.
 
         Raises:
-            Unavailable: it has not started yet, or is stopping, or a server cannot be reached.
+            Unavailable: it is starting or stopping, or a server cannot be reached.
         """
-        if self._listener is None or self._stopped:
-            raise Unavailable(f"{self._name} takes no calls now", id=self._name)
+        if not self._started:
+            raise Unavailable(f"{self.name} is starting: {self.steps.current}", id=self.name)
+        if self._stopping:
+            raise Unavailable(f"{self.name} is stopping: {self.steps.current}", id=self.name)
         await self._backends.check()
 
-    def _server_options(self) -> ServerOptions:
-        settings = self._settings
-        return ServerOptions(
-            max_concurrency=settings.max_concurrency,
-            max_streams=settings.max_streams,
-            max_queue=settings.max_queue,
-            threads=settings.threads,
-            timeout=settings.server_timeout,
-            access_log=settings.access_log,
-            middleware=(*tracing_layers(), *self._service.middleware.server),
-        )
+    def tell(self, event: ConnectionEvent) -> None:
+        """Tell the service's connection hooks of an event."""
+        with self._ambient():
+            for hook in self.definition.connection_hooks:
+                try:
+                    hook(event)
+                except Exception:
+                    # The boundary of a user's function: the other hooks and the connection go on.
+                    _log.exception("%s failed", location_of(hook))
 
-    def _subscriber_options(self) -> SubscriberOptions:
-        settings = self._settings
-        return SubscriberOptions(
-            max_concurrency=settings.subscriber_max_concurrency,
-            max_queue=settings.subscriber_max_queue,
-            timeout=settings.subscriber_timeout,
-            threads=settings.threads,
-            middleware=(*tracing_layers(), *self._service.middleware.subscriber),
-        )
-
-    def _record(
-        self, listener: Listener, endpoints: Iterable[Endpoint], specs: Sequence[SubscriberSpec]
-    ) -> ServiceRecord:
-        settings = self._settings
-        # A go-micro client without `protocol` would fall back to its oldest dialect
-        # (go-micro `client/rpc_codec.go`).
-        metadata = {
-            **settings.server_metadata,
-            "protocol": "mucp",
-            "server": "mucp",
-            "transport": settings.transport,
-            "broker": settings.broker,
-            "registry": settings.registry,
-            NATIVE: "1",
-            READS_NULL: "1",
-            "encodings": ",".join(encodings()),
-            **listener.metadata,
-        }
-        identity = settings.server_id or str(uuid.uuid4())
-        node = Node(id=f"{self._name}-{identity}", address=listener.address, metadata=metadata)
-        records = (*map(endpoint_record, endpoints), *map(subscriber_record, specs))
-        return ServiceRecord(
-            name=self._name,
-            version=settings.server_version,
-            endpoints=tuple(sorted(records, key=lambda record: record.name)),
-            nodes=(node,),
-        )
-
-
-def _left(end: float) -> float:
-    return max(0.0, end - time.monotonic())
-
-
-async def _run_hooks(hooks: Iterable[Hook]) -> None:
-    for hook in hooks:
-        result = hook()
-        if inspect.isawaitable(result):
-            await result
-
-
-async def _run_stop_hooks(hooks: Iterable[Hook]) -> None:
-    for hook in hooks:
+    @contextmanager
+    def _ambient(self) -> Iterator[None]:
+        """Make this the run that the block belongs to, and every task that it starts."""
+        token = ambient_run.set(self)
         try:
-            await _run_hooks((hook,))
-        except Exception:
+            yield
+        finally:
+            ambient_run.reset(token)
+
+    async def _start_in_time(self) -> None:
+        try:
+            async with asyncio.timeout(self.settings.start_timeout) as limit:
+                with self._ambient():
+                    await self._start()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Unavailable(
+                f"{self.name} did not start within {self.settings.start_timeout:g} s"
+                f" (start_timeout); it was at: {self.steps.current}",
+                id=self.name,
+            ) from None
+
+    async def _start(self) -> None:
+        with self.steps.step("opening the plugins"):
+            transport, registry = await self._open_parts()
+        await self._run_start_hooks()
+        with self.steps.step("listening"):
+            listener = await transport.listen(
+                self._server.accept, address=self.settings.server_address
+            )
+            self._listener = await self._stack.enter_async_context(listener)
+        with self.steps.step("subscribing"):
+            await self._subscribers.subscribe(self._specs)
+        # Register last: a caller may dial the moment the node is visible.
+        with self.steps.step("registering"):
+            await self._register(registry)
+        self._started = True
+
+    async def _open_parts(self) -> tuple[Transport, Registry]:
+        definition, settings = self.definition, self.settings
+        codecs, layers, enter = (
+            definition.codecs,
+            definition.layers,
+            self._stack.enter_async_context,
+        )
+        transport = await self._backends.transport()
+        broker = await self._backends.broker()
+        registry = await self._backends.registry()
+        metrics = definition.metrics
+        options = client_options(
+            settings,
+            name=self.name,
+            layers=layers,
+            strategy=definition.strategy,
+            metrics=metrics,
+        )
+        self._client = await enter(Client(transport, broker, registry, codecs, options))
+        self._stack.enter_context(definition.runs.enter(self))
+        self._stack.enter_context(metrics.observe(self._backends.counters, MetricKind.COUNTER))
+        bounds = server_options(settings, layers)
+        self._server = await enter(Server(self.name, codecs, bounds, counters=metrics.server))
+        self._stack.enter_context(metrics.observe(self._server.gauges))
+        self._server.mount(self._endpoints)
+        self._subscribers = await enter(
+            Subscribers(
+                self.name, broker, codecs, subscriber_options(settings, layers), metrics=metrics
+            )
+        )
+        return transport, registry
+
+    async def _register(self, registry: Registry) -> None:
+        record = service_record(
+            self.name,
+            self.settings,
+            self._listener,
+            endpoints=self._endpoints,
+            subscribers=self._specs,
+        )
+        self._server.named(record.nodes[0].id)
+        ttl, interval = self.settings.register_ttl, self.settings.register_interval
+        await self._stack.enter_async_context(self._registration)
+        await self._registration.enter_async_context(
+            registry.register(record, ttl=ttl, interval=interval)
+        )
+        _log.info("%s %s registered as node %s", self.name, record.version, record.nodes[0].id)
+
+    async def _finish_work(self) -> None:
+        """Take nothing new, calls and events alike, and wait until what runs has ended."""
+        with self.steps.step("calls and events that run"):
+            async with open_scope() as scope:
+                # Side by side: a call that takes long must not keep events from being handled.
+                calls = scope.start(self._server.drain(self.steps.remaining()))
+                events = scope.start(self._subscribers.drain(self.steps.remaining()))
+                await asyncio.wait((calls, events))
+        for name in (*calls.result(), *events.result()):
+            _log.error("%s was still running after %gs", name, self.settings.shutdown_timeout)
+            self.cut_off.append(name)
+
+    async def _run_start_hooks(self) -> None:
+        for hook in self.definition.start_hooks:
+            self._hooks_begun = True
+            with self.steps.step(f"start hook {location_of(hook)}"):
+                await call_hook(hook)
+
+    async def _run_stop_hooks(self) -> None:
+        """Run the stop hooks in reverse order, so that what was opened last is closed first."""
+        self._hooks_begun = False
+        with self._ambient():
+            for hook in reversed(self.definition.stop_hooks):
+                await self._run_stop_hook(hook)
+
+    async def _run_stop_hook(self, hook: Hook) -> None:
+        name = f"stop hook {location_of(hook)}"
+        timeout = max(self.steps.remaining(), MIN_HOOK_SECONDS)
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                with self.steps.step(name):
+                    await call_hook(hook)
+        except Exception as error:
             # The user's own code at the very end: the parts must be closed all the same.
-            _log.exception("a stop hook failed")
+            if limit.expired() and isinstance(error, TimeoutError):
+                _log.error("%s was still running after %gs", name, timeout)
+                self.cut_off.append(name)
+            else:
+                _log.exception("%s failed", name)
 
-
-async def _tolerate(doing: str, work: Any) -> None:
-    """Await a step of the stop; a connection that is gone must not keep the rest from it."""
-    try:
-        await work
-    except MicroError as error:
-        _log.warning("%s failed: %s", doing, error)
+    async def _close(self) -> None:
+        """Close everything; after a start that failed, what its hooks had opened as well."""
+        if not self._stopping:
+            self.steps.begin_stop(self.settings.shutdown_timeout)
+        if self._hooks_begun:
+            await self._run_stop_hooks()
+        await self.steps.attempt("closing", self._stack.aclose(), NETWORK_STEP_SECONDS)

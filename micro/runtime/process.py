@@ -5,71 +5,87 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+import traceback
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from micro.backend import ConnectionEvent, log_event
 from micro.concurrency.watchdog import watch_loop
 from micro.errors import MicroError, TransportError, UsageError
+from micro.handlers.definition import PartObject, ServiceDefinition
 from micro.plugins import Backends, find_plugin
-from micro.runtime.health import serve_health
-from micro.runtime.lifecycle import Life, announce
+from micro.runtime.configuration import load_for
+from micro.runtime.ending import (
+    EXIT_CUT_OFF,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    end_process_soon,
+    last_resort,
+)
+from micro.runtime.health import Check, serve_health
+from micro.runtime.lifecycle import ServiceRunner
+from micro.runtime.signals import stop_signals
 from micro.settings.load import PARTS, Settings
 from micro.telemetry.logs import setup_logging
 from micro.telemetry.metrics import MetricKind
-
-if TYPE_CHECKING:
-    from micro.service import Service
 
 __all__ = [
     "EXIT_CUT_OFF",
     "EXIT_UNREACHABLE",
     "EXIT_USAGE",
+    "Observer",
+    "load_plugins",
+    "open_backends",
     "run_async",
     "run_main",
     "run_services",
+    "run_to_exit",
 ]
 
 _log = logging.getLogger("micro.service")
 
-EXIT_CUT_OFF = 1
-"""Something still ran when the shutdown timeout was over."""
-EXIT_USAGE = 2
-"""A setting, plugin or handler cannot be used."""
-EXIT_UNREACHABLE = 3
-"""No server could be reached."""
+SPREAD_SECONDS = 0.1
+"""How long a node serves after it has left the registry, so that callers learn of it first."""
+STOP_MARGIN_SECONDS = 5.0
+"""What a stop may take beyond `shutdown_timeout` before the process is ended."""
 
-_SPREAD = 0.1
-_LAST_RESORT = 5.0
+Observer = Callable[[Check], AbstractAsyncContextManager[Callable[[], None]]]
+"""Watches a program from before its start to after its stop.
+
+It is given a check of readiness and gives a function that is called once all services are ready.
+"""
 
 
-def run_main(services: Sequence[Service], argv: Sequence[str]) -> None:
+def run_main(definitions: Sequence[ServiceDefinition], argv: Sequence[str]) -> None:
     """Run services with the settings of a command line until a signal comes, and exit.
 
-    An error that a user can mend is one line on standard error, without a traceback.
+    A start that fails is one line, without a traceback, in the format of the log.
     """
+    settings = Settings()
     try:
-        settings = services[0].settings(argv, os.environ)
+        settings = load_for(definitions[0], argv, os.environ)
         setup_logging(settings.log_level, settings.log_format)
-        for part in PARTS:
-            # Importing a plugin takes its time, which the event loop need not stand still for.
-            find_plugin(settings.plugin(part))
-        code = run_async(run_services(services, settings))
-        if code == EXIT_CUT_OFF:
-            # A thread that still runs would keep the interpreter from ending.
-            logging.shutdown()
-            os._exit(code)
-    except UsageError as error:
-        code = _complain(error, EXIT_USAGE)
-    except TransportError as error:
-        code = _complain(error, EXIT_UNREACHABLE)
-    except MicroError as error:
-        code = _complain(error, EXIT_CUT_OFF)
+        load_plugins(definitions, settings)
+        code = run_async(run_to_exit(run_services(definitions, settings)))
+    except Exception as error:
+        # A start hook can raise anything.
+        code = _report(error, settings)
     sys.exit(code)
+
+
+def load_plugins(definitions: Sequence[ServiceDefinition], settings: Settings) -> None:
+    """Import the plugins before there is an event loop that the import would block.
+
+    Raises:
+        PluginError: one cannot be loaded.
+    """
+    for part in PARTS:
+        if not all(part in definition.parts for definition in definitions):
+            find_plugin(settings.plugin(part))
 
 
 def run_async(work: Coroutine[Any, Any, int]) -> int:
@@ -83,95 +99,129 @@ def run_async(work: Coroutine[Any, Any, int]) -> int:
         return runner.run(work)
 
 
-async def run_services(services: Sequence[Service], settings: Settings) -> int:
+async def run_to_exit(work: Coroutine[Any, Any, int]) -> int:
+    """Run the last work of a process: once it is done, nothing keeps the process for long."""
+    try:
+        return await work
+    finally:
+        end_process_soon()
+
+
+async def run_services(
+    definitions: Sequence[ServiceDefinition],
+    settings: Settings,
+    *,
+    observers: Sequence[Observer] = (),
+) -> int:
     """Run services until SIGINT or SIGTERM, all over the same open plugins.
 
-    They start in the order given and stop in the reverse. A second signal ends the process at once,
-    with code 130; a stop that takes 5 s longer than `shutdown_timeout` ends it with code 1.
+    They start in the order given and stop in the reverse. A signal during the start cancels it. A
+    second signal, at least 1 s after the first, ends the process with code 130; a stop that takes
+    5 s longer than `shutdown_timeout` ends it with code 1.
+
+    Args:
+        definitions: What to run.
+        settings: How; each service's own arguments are laid over them.
+        observers: Watch the program from before its start to after its stop.
 
     Returns:
         0, or 1 when something had to be cut off.
     """
-    names = "+".join(service.name or settings.server_name for service in services)
-    lives: list[Life] = []
-    with _signals() as stop, watch_loop(settings.stall_threshold) as watchdog:
-        async with (
-            Backends(
-                name=names, settings=settings, on_event=partial(announce, services)
-            ) as backends,
-            AsyncExitStack() as stack,
-        ):
-            for service in services:
-                if watchdog is not None:
-                    counted = service.metrics.observe(watchdog.counters, MetricKind.COUNTER)
-                    stack.enter_context(counted)
-                chosen = service.over(settings)
-                parts = backends
-                if service.parts:
-                    own = Backends(
-                        name=names,
-                        settings=chosen,
-                        on_event=partial(announce, [service]),
-                        given=service.parts,
-                    )
-                    parts = await stack.enter_async_context(own)
-                life = Life(service, chosen, parts, spread=_SPREAD)
-                await stack.enter_async_context(life)
-                lives.append(life)
-            await _open_health(stack, settings, lives)
-            _log.info("ready: %s", names)
-            await stop.wait()
-            _log.info("stopping: %s", names)
-            _end_at_last(settings.shutdown_timeout + _LAST_RESORT)
-            for life in reversed(lives):
-                await life.stop()
-    return EXIT_CUT_OFF if any(life.stuck for life in lives) else 0
+    runners = [ServiceRunner(each, settings, spread=SPREAD_SECONDS) for each in definitions]
+    names = "+".join(runner.name for runner in runners)
+    with ExitStack() as ending, watch_loop(settings.stall_threshold) as watchdog:
+        if watchdog is not None:
+            for each in definitions:
+                counted = each.metrics.observe(watchdog.counters, MetricKind.COUNTER)
+                ending.enter_context(counted)
+        limit = settings.shutdown_timeout + STOP_MARGIN_SECONDS
+        bound = last_resort(limit, partial(_current_steps, runners))
+        signals = ending.enter_context(stop_signals(partial(ending.enter_context, bound)))
+        async with AsyncExitStack() as stack:
+            async with signals.cancelling():
+                await _start_all(stack, settings, runners, observers)
+                _log.info("ready: %s", names)
+            if signals.first is None:
+                await signals.wait()
+            _log.info("stopping: %s (%s)", names, signals.first)
+            for runner in reversed(runners):
+                await runner.stop()
+    return EXIT_CUT_OFF if any(runner.cut_off for runner in runners) else 0
 
 
-async def _open_health(stack: AsyncExitStack, settings: Settings, lives: Sequence[Life]) -> None:
-    if not settings.health_address:
-        return
+async def _start_all(
+    stack: AsyncExitStack,
+    settings: Settings,
+    runners: Sequence[ServiceRunner],
+    observers: Sequence[Observer],
+) -> None:
+    """Start observers, so that they can say from the first moment what is going on, and services.
 
-    async def ready() -> None:
-        for life in lives:
-            await life.check()
+    Raises:
+        ConfigError: the health address cannot be bound.
+    """
 
-    bound = await stack.enter_async_context(serve_health(settings.health_address, ready))
-    _log.info("health checks at http://%s/livez and /readyz", bound)
+    async def check() -> None:
+        for runner in runners:
+            await runner.check()
 
-
-def _end_at_last(seconds: float) -> None:
-    """End the process when a handler that ignores its cancellation would keep it for ever."""
-
-    def end() -> None:
-        _log.critical("the stop took too long: the process is ended")
-        logging.shutdown()
-        os._exit(EXIT_CUT_OFF)
-
-    asyncio.get_running_loop().call_later(seconds, end)
-
-
-@contextmanager
-def _signals() -> Iterator[asyncio.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second ends the process."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-
-    def arrived() -> None:
-        if stop.is_set():
-            os._exit(130)
-        stop.set()
-
-    caught = (signal.SIGINT, signal.SIGTERM)
-    for number in caught:
-        loop.add_signal_handler(number, arrived)
-    try:
-        yield stop
-    finally:
-        for number in caught:
-            loop.remove_signal_handler(number)
+    if settings.health_address:
+        address = await stack.enter_async_context(serve_health(settings.health_address, check))
+        _log.info("health checks at http://%s/livez and /readyz", address)
+    notify = [await stack.enter_async_context(observer(check)) for observer in observers]
+    shared = await stack.enter_async_context(open_backends(runners, settings))
+    for runner in runners:
+        backends = shared
+        if given := runner.definition.parts:
+            backends = await stack.enter_async_context(
+                open_backends([runner], runner.settings, given=given)
+            )
+        await stack.enter_async_context(runner.running(backends))
+    for ready in notify:
+        ready()
 
 
-def _complain(error: MicroError, code: int) -> int:
-    sys.stderr.write(f"error: {error.detail}\n")
-    return code
+def open_backends(
+    runners: Sequence[ServiceRunner],
+    settings: Settings,
+    *,
+    given: Mapping[str, PartObject] | None = None,
+) -> Backends:
+    """The plugins of services that share them; their connection hooks are told of events.
+
+    Args:
+        runners: The runs that share the plugins.
+        settings: Which plugins, and how.
+        given: Parts given as objects.
+    """
+
+    def tell(event: ConnectionEvent) -> None:
+        log_event(event)
+        for runner in runners:
+            runner.tell(event)
+
+    names = "+".join(runner.name for runner in runners)
+    return Backends(name=names, settings=settings, on_event=tell, given=given)
+
+
+def _current_steps(runners: Sequence[ServiceRunner]) -> str:
+    return ", ".join(f"{runner.name}: {runner.steps.current}" for runner in runners)
+
+
+def _report(error: Exception, settings: Settings) -> int:
+    """Say why a start failed, and return the exit code."""
+    if settings.log_format == "json":
+        _log.critical("%s", _explain(error), exc_info=error)
+    else:
+        _log.debug("the start failed", exc_info=error)
+        sys.stderr.write(f"error: {_explain(error)}\n")
+    if isinstance(error, UsageError):
+        return EXIT_USAGE
+    return EXIT_UNREACHABLE if isinstance(error, TransportError) else EXIT_CUT_OFF
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, MicroError):
+        return error.detail
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"

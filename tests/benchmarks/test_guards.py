@@ -201,7 +201,7 @@ async def service_and_client() -> AsyncIterator[Client]:
     async with AsyncExitStack() as stack:
         nats = await stack.enter_async_context(run_server())
         told = ["--transport_address", nats.address]
-        settings = service.settings(told, {})
+        settings = load_settings(told, {})
         backends = await stack.enter_async_context(Backends(name="points", settings=settings))
         await stack.enter_async_context(service.running(backends=backends, settings=settings))
         yield await stack.enter_async_context(open_client(load_settings(told, {})))

@@ -43,8 +43,8 @@ class Cluster:
         self.error: MicroError | None = None
         self.failing: set[str] = set()
         self.gauge = Gauge()
-        names = [chr(ord("a") + number) for number in range(count)]
-        self.services = [self._instance(name, settings) for name in names]
+        self._names = [chr(ord("a") + number) for number in range(count)]
+        self.services = [self._instance(name, settings) for name in self._names]
         self.caller = Service("caller")
         self._stack = AsyncExitStack()
         self._lives: dict[str, AsyncExitStack] = {}
@@ -76,8 +76,8 @@ class Cluster:
         return service
 
     async def __aenter__(self) -> Client:
-        for service in self.services:
-            stack = self._lives[service.settings().server_id] = AsyncExitStack()
+        for name, service in zip(self._names, self.services, strict=True):
+            stack = self._lives[name] = AsyncExitStack()
             await stack.enter_async_context(service.running(self.network))
             self._stack.push_async_callback(stack.aclose)
         return await self._stack.enter_async_context(self.caller.running(self.network))

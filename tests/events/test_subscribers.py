@@ -110,7 +110,7 @@ async def test_a_queue_group_shares_events_and_no_group_gets_them_all(
     queue: str | None, each: int, inbox: Inbox
 ) -> None:
     network, services = MemoryBackend(), [Service("points", id=id) for id in "abc"]
-    for service in services:
+    for id, service in zip("abc", services, strict=True):
         options = {} if queue == "own" else {"queue": queue}
 
         def subscribe(service: Service, name: str, options: dict[str, str | None]) -> None:
@@ -118,7 +118,7 @@ async def test_a_queue_group_shares_events_and_no_group_gets_them_all(
             async def on_order(event: int) -> None:
                 inbox.add((name, event))
 
-        subscribe(service, service.settings().server_id, options)
+        subscribe(service, id, options)
 
     async with running(*services, backend=network) as client:
         for number in range(10):

@@ -102,7 +102,7 @@ async def client(nats_server: NatsServer) -> AsyncIterator[Client]:
 async def python_events(nats_server: NatsServer) -> AsyncIterator[asyncio.Queue[str]]:
     """The Python `greeter` service, with nothing configured but where NATS is."""
     service, received = greeter()
-    settings = service.settings(["--transport_address", nats_server.address], {})
+    settings = load_settings(["--transport_address", nats_server.address], {})
     async with (
         Backends(name="greeter", settings=settings) as backends,
         service.running(backends=backends, settings=settings),

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from micro import Client, Service
+from micro import Client, Service, load_settings
 from micro.plugins import Backends
 from micro_nats.devserver import NatsServer
 from tests.interop.gopeer import GoPeer, GoServer, end, next_line
@@ -60,7 +60,7 @@ async def test_go_and_python_share_a_queue(
     async def on_event(event: Req) -> None:
         note("python")
 
-    settings = service.settings(["--transport_address", nats_server.address], {})
+    settings = load_settings(["--transport_address", nats_server.address], {})
     arguments = ("--topic", topic, "--queue", name, "--max", "0", "--timeout", "30s")
     process = await go.start("subscribe", *arguments)
     try:
@@ -110,7 +110,7 @@ async def test_go_watches_python_come_and_go(go: GoPeer, nats_server: NatsServer
     try:
         assert (await next_line(process))["event"] == "ready"
         service = Service(name)
-        settings = service.settings(["--transport_address", nats_server.address], {})
+        settings = load_settings(["--transport_address", nats_server.address], {})
         async with Backends(name=name, settings=settings) as backends:
             async with service.running(backends=backends, settings=settings):
                 created = await change(process, name)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from micro import Client, Service
+from micro import Client, Service, load_settings
 from micro.plugins import Backends
 from micro_nats.devserver import NatsServer
 from tests.interop.gopeer import GoPeer, GoServer
@@ -63,7 +63,7 @@ async def test_go_calls_python_in_protobuf(
     async def hello(request: Req) -> Rsp:  # type: ignore[valid-type]
         return Rsp(msg=f"Hello {request.name}")
 
-    settings = service.settings(["--transport_address", nats_server.address], {})
+    settings = load_settings(["--transport_address", nats_server.address], {})
     async with (
         Backends(name="proto", settings=settings) as backends,
         service.running(backends=backends, settings=settings),

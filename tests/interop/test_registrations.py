@@ -10,7 +10,7 @@ import nats
 import pytest
 from nats.aio.msg import Msg
 
-from micro import Client, Service
+from micro import Client, Service, load_settings
 from micro.plugins import Backends
 from micro_nats.devserver import NatsServer
 from tests.interop.gopeer import GoPeer, end
@@ -51,7 +51,7 @@ async def test_go_sees_one_node_however_often_python_registers(
     name = f"again-{go.generation}"
     service = Service(name)
     told = ["--transport_address", nats_server.address, "--register_interval", "0.2"]
-    settings = service.settings(told, {})
+    settings = load_settings(told, {})
     async with (
         heard(nats_server.address, name, 2 * TIMES) as enough,
         Backends(name=name, settings=settings) as backends,

@@ -26,9 +26,16 @@ from micro.runtime.process import (
     run_main,
     run_services,
 )
+from micro.service import define
 from tests.engine import Gauge, until
 
 SETTINGS = Settings(transport="memory", broker="memory", registry="memory", stall_threshold=0)
+
+
+@pytest.fixture(autouse=True)
+def _process_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests go on after the program."""
+    monkeypatch.setattr("micro.runtime.process.end_process_soon", lambda: None)
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +70,7 @@ async def test_services_run_together_until_a_signal_comes(number: signal.Signals
     async def award() -> int:
         return 1
 
-    running = asyncio.ensure_future(run_services([points, orders], SETTINGS))
+    running = asyncio.ensure_future(run_services([define(points), define(orders)], SETTINGS))
     await _ready(orders)
     answer = await orders.client.call("points", "Points.Award", None, int)
     signal.raise_signal(number)
@@ -82,7 +89,7 @@ async def test_a_service_that_cannot_start_takes_the_others_down_in_good_order()
         raise LookupError("no database")
 
     with pytest.raises(LookupError, match="no database"):
-        await run_services([points, orders], SETTINGS)
+        await run_services([define(points), define(orders)], SETTINGS)
 
     assert lines == ["+points", "-points"]
 
@@ -97,7 +104,7 @@ async def test_what_has_to_be_cut_off_is_told_by_the_code(
     async def wait() -> None:
         await gauge.wait()
 
-    running = asyncio.ensure_future(run_services([service], SETTINGS))
+    running = asyncio.ensure_future(run_services([define(service)], SETTINGS))
     await _ready(service)
     call = asyncio.ensure_future(service.client.call("points", "Points.Wait"))
     await gauge.until(started=1)
@@ -113,7 +120,7 @@ async def test_parts_given_as_objects_serve_their_service_only() -> None:
     network = MemoryBackend()
     apart = Service("apart", transport=network, broker=network, registry=network)
     points = Service("points")
-    running = asyncio.ensure_future(run_services([apart, points], SETTINGS))
+    running = asyncio.ensure_future(run_services([define(apart), define(points)], SETTINGS))
     await _ready(points)
     with pytest.raises(NotFound):
         await points.client.call("apart", "Apart.Any")
@@ -145,7 +152,7 @@ def test_an_error_that_a_user_can_mend_is_one_line_and_a_code(
 
     flags = ["--broker=memory", "--registry=memory", "--log_level=critical"]
     with pytest.raises(SystemExit) as caught:
-        run_main([service], flags)
+        run_main([define(service)], flags)
 
     assert caught.value.code == code
     assert capsys.readouterr().err.splitlines()[-1] == f"error: {error.detail}"
@@ -170,7 +177,7 @@ def test_a_coroutine_runs_on_a_loop_of_its_own() -> None:
 
 async def _ready(service: Service) -> None:
     """Wait until a service has registered."""
-    await until(lambda: service._client is not None)
+    await until(lambda: len(service._runs) > 0)
     registry = service.client.registry
     async with registry.watch(service.name) as changes:
         async for records in changes:

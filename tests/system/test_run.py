@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 
@@ -62,18 +63,26 @@ async def test_a_signal_stops_it_in_good_order(start: Start, number: int) -> Non
     assert "Traceback" not in program.log
 
 
-async def test_a_second_signal_ends_it_at_once(
+async def test_a_second_signal_ends_it_at_once_but_not_within_a_second(
     start: Start, client: Client, listen: Listen
 ) -> None:
     program = await start("points.py", "--server_id=a")
     waiting = await listen("test.waiting")
     call = asyncio.ensure_future(client.call("points", "Points.Wait", timeout=20))
     await waiting.until(1)
+    first = time.monotonic()
     program.signal(signal.SIGTERM)
     await program.until("stopping: ")
     program.signal(signal.SIGTERM)
+    await program.until("SIGTERM ignored: it came 0.")
+    while program.process.returncode is None:
+        program.signal(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(program.process.wait(), 0.1)
 
     assert await program.ended() == 130
+    assert time.monotonic() - first >= 1
+    assert "SIGTERM again" in program.log
     call.cancel()
 
 

@@ -1,0 +1,162 @@
+"""Collects what decorators add to a service, and makes its definition."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from enum import Enum
+from typing import Any, Final, Literal, Unpack
+
+from micro.errors import HandlerError, UsageError
+from micro.handlers.definition import ConnectionHook, Hook, ServiceDefinition, add_endpoint
+from micro.handlers.endpoint import (
+    Endpoint,
+    EndpointOptions,
+    SubscriberBounds,
+    SubscriberSpec,
+    endpoint_from_function,
+    endpoints_from_object,
+    subscriber_from_function,
+)
+from micro.handlers.signature import location_of
+
+__all__ = ["SERVICE_QUEUE", "Collector", "Queue"]
+
+
+class _Default(Enum):
+    SERVICE_QUEUE = "the service's name"
+
+
+SERVICE_QUEUE: Final = _Default.SERVICE_QUEUE
+"""The queue of a subscriber that names none: the service's name, which the settings may give."""
+
+Queue = str | None | Literal[_Default.SERVICE_QUEUE]
+"""A queue group; `None` for every instance."""
+
+
+class Collector:
+    """Handlers, subscribers and hooks of one service, in the order they were added.
+
+    Nothing can be added while the service runs: a run would not see it.
+
+    Args:
+        configured: All that the constructor of the service was given.
+    """
+
+    def __init__(self, configured: ServiceDefinition) -> None:
+        self._configured = configured
+        self._endpoints: dict[str, Endpoint] = {}
+        self._unnamed: list[Callable[[str], Endpoint]] = []
+        self._subscribers: list[tuple[SubscriberSpec, bool]] = []
+        self._start_hooks: list[Hook] = []
+        self._stop_hooks: list[Hook] = []
+        self._connection_hooks: list[ConnectionHook] = []
+
+    def add_handler(
+        self,
+        target: Any,
+        name: str | None,
+        localns: Mapping[str, Any],
+        **options: Unpack[EndpointOptions],
+    ) -> None:
+        """Add a function, or every public method of a class.
+
+        Raises:
+            HandlerError: the signature cannot be served, or the name is taken.
+            InvalidName: the name cannot be used.
+            UsageError: the service is running.
+        """
+        self._check_not_running("a handler")
+        if not inspect.isroutine(target):
+            if name is not None:
+                raise HandlerError(
+                    f"class {target!r}: its methods name its endpoints; give no name"
+                )
+            for endpoint in endpoints_from_object(target, localns=localns, **options):
+                add_endpoint(self._endpoints, endpoint)
+            return
+
+        def make(service: str) -> Endpoint:
+            return endpoint_from_function(
+                target, service=service, name=name, localns=localns, **options
+            )
+
+        if self._configured.name or name is not None:
+            add_endpoint(self._endpoints, make(self._configured.name))
+        else:
+            make("service")  # A mistake shows here; the settings will give the name.
+            self._unnamed.append(make)
+
+    def add_subscriber(
+        self,
+        function: Callable[..., Any],
+        topic: str,
+        queue: Queue,
+        localns: Mapping[str, Any],
+        **bounds: Unpack[SubscriberBounds],
+    ) -> None:
+        """Add a subscriber.
+
+        Raises:
+            HandlerError: the signature cannot be served, or a bound makes no sense.
+            InvalidName: the topic or the queue cannot be used.
+            UsageError: the service is running.
+        """
+        self._check_not_running("a subscriber")
+
+        own = queue is SERVICE_QUEUE
+        named = None if queue is SERVICE_QUEUE else queue
+        spec = subscriber_from_function(function, topic, queue=named, localns=localns, **bounds)
+        self._subscribers.append((spec, own))
+
+    def add_start_hook(self, hook: Hook) -> None:
+        """Add a start hook.
+
+        Raises:
+            UsageError: the service is running.
+        """
+        self._check_not_running("a start hook")
+        self._start_hooks.append(hook)
+
+    def add_stop_hook(self, hook: Hook) -> None:
+        """Add a stop hook.
+
+        Raises:
+            UsageError: the service is running.
+        """
+        self._check_not_running("a stop hook")
+        self._stop_hooks.append(hook)
+
+    def add_connection_hook(self, hook: ConnectionHook) -> None:
+        """Add a connection hook.
+
+        Raises:
+            HandlerError: it is a coroutine function.
+            UsageError: the service is running.
+        """
+        if inspect.iscoroutinefunction(hook):
+            raise HandlerError(
+                f"{location_of(hook)}: on_connection takes a plain function, not a coroutine"
+            )
+        self._check_not_running("a connection hook")
+        self._connection_hooks.append(hook)
+
+    def definition(self) -> ServiceDefinition:
+        """All that was added so far, as a value."""
+        return replace(
+            self._configured,
+            endpoints=tuple(self._endpoints.values()),
+            unnamed=tuple(self._unnamed),
+            subscribers=tuple(self._subscribers),
+            start_hooks=tuple(self._start_hooks),
+            stop_hooks=tuple(self._stop_hooks),
+            connection_hooks=tuple(self._connection_hooks),
+        )
+
+    def _check_not_running(self, what: str) -> None:
+        if len(self._configured.runs):
+            raise UsageError(
+                f"service {self._configured.name!r} is running, and {what} that is added now would"
+                " not be served: add it at import, before run() or running()"
+            )
