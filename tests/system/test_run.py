@@ -44,7 +44,7 @@ async def test_without_a_server_it_says_what_was_tried_and_what_to_do(launch: St
     )
 
     assert await program.ended() == 3
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 12  # most of it is the import of the program
     assert "Traceback" not in program.log
     error = program.lines[-1]
     assert error.startswith("error: ")
