@@ -20,6 +20,7 @@ from micro.errors import (
     NotFound,
     PayloadTooLarge,
     ResourceExhausted,
+    ServiceUnavailable,
     Unauthorized,
     Unavailable,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "ResourceExhausted",
     "Response",
     "Service",
+    "ServiceUnavailable",
     "Settings",
     "Strategy",
     "Unauthorized",

@@ -1,4 +1,4 @@
-"""The moment by which an answer is wanted, on the monotonic clock."""
+"""The moment by which an answer must be there, on the monotonic clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from micro.errors import DeadlineExceeded
 
-__all__ = ["Deadline", "ambient_deadline", "enforce"]
+__all__ = ["AmbientDeadline", "Deadline", "ambient_deadline", "current_deadline", "enforce"]
 
 
 class Deadline(NamedTuple):
@@ -37,13 +37,39 @@ class Deadline(NamedTuple):
         return self if other is None or self.at <= other.at else other
 
 
-ambient_deadline: ContextVar[Deadline | None] = ContextVar("micro_deadline", default=None)
+class AmbientDeadline:
+    """The deadline of a handler that is running.
+
+    Tasks that the handler starts inherit it with their context, and may outlive the handler:
+    `end` takes the deadline away from all of them.
+
+    Attributes:
+        deadline: When the handler's answer must be there; `None` for no limit, and after the end.
+    """
+
+    __slots__ = ("deadline",)
+
+    def __init__(self, deadline: Deadline | None) -> None:
+        self.deadline = deadline
+
+    def end(self) -> None:
+        """The handler has ended."""
+        self.deadline = None
+
+
+ambient_deadline: ContextVar[AmbientDeadline | None] = ContextVar("micro_deadline", default=None)
 """The deadline of the call or event that is being handled; nested calls inherit it."""
+
+
+def current_deadline() -> Deadline | None:
+    """The deadline of the handler that this task belongs to, while that handler runs."""
+    ambient = ambient_deadline.get()
+    return None if ambient is None else ambient.deadline
 
 
 @asynccontextmanager
 async def enforce(deadline: Deadline | None, doing: str) -> AsyncIterator[None]:
-    """End the block when the deadline comes; a `TimeoutError` raised inside it passes unchanged.
+    """End the block when the deadline passes; a `TimeoutError` raised inside it passes unchanged.
 
     Args:
         deadline: When; `None` sets no limit.

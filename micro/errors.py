@@ -7,6 +7,7 @@
     ├── Conflict 409, PayloadTooLarge 413, ResourceExhausted 429, Cancelled 499
     ├── InternalError 500, Unimplemented 501
     ├── Unavailable 503
+    │   ├── ServiceUnavailable
     │   └── TransportError: ConnectionLost, SocketClosed, NoResponders
     └── UsageError (never sent): ConfigError, HandlerError, InvalidName, PluginError
 
@@ -42,6 +43,7 @@ __all__ = [
     "PayloadTooLarge",
     "PluginError",
     "ResourceExhausted",
+    "ServiceUnavailable",
     "SocketClosed",
     "TransportError",
     "Unauthorized",
@@ -176,7 +178,7 @@ class Forbidden(MicroError):
 
 
 class NotFound(MicroError):
-    """404: no such endpoint or thing."""
+    """404: no such endpoint, or no such thing of the application's."""
 
     code = 404
 
@@ -233,6 +235,10 @@ class Unavailable(MicroError):
     """503: no node could be reached; `refused` tells whether the request may have run."""
 
     code = 503
+
+
+class ServiceUnavailable(Unavailable):
+    """503: no node serves the name now; nothing was sent."""
 
 
 class TransportError(Unavailable):

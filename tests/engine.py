@@ -114,7 +114,7 @@ class Raw:
 async def raw(client: Client, service: str = "points") -> AsyncIterator[Raw]:
     """Dial the only node of a service, bypassing the client."""
     (record,) = await client.registry.get_service(service)
-    transport: Any = client._directory._transport
+    transport: Any = client.transport
     raw = Raw()
     raw.socket = await transport.dial(record.nodes[0].address, raw.recorder)
     async with raw.socket:

@@ -313,8 +313,8 @@ async def test_a_stream_that_a_layer_gives_up_is_left_at_both_ends() -> None:
                 pass
 
         await asyncio.wait_for(ended.wait(), 5)
-        (peer,) = client._directory.routes["points"].peers
-        assert peer.in_flight == 0
+        (node,) = client.nodes("points")
+        assert node.in_flight == 0
 
 
 async def test_layers_stand_round_subscribers_and_publications() -> None:

@@ -21,7 +21,14 @@ from micro import (
     load_settings,
     open_client,
 )
-from micro.errors import ConfigError, ConnectionLost, HandlerError, InvalidName, UsageError
+from micro.errors import (
+    ConfigError,
+    ConnectionLost,
+    HandlerError,
+    InvalidName,
+    ServiceUnavailable,
+    UsageError,
+)
 from micro.plugins import Backends
 from micro.registry.contract import Registration
 from micro.registry.memory import MemoryRegistry
@@ -217,13 +224,13 @@ async def test_a_caller_finds_a_service_with_its_first_call() -> None:
         return 1
 
     async with caller.running(network) as client:
-        with pytest.raises(NotFound):
+        with pytest.raises(ServiceUnavailable):
             await client.call("points", "Points.Award")
         async with service.running(network):
             await asyncio.sleep(0)
             assert await client.call("points", "Points.Award", None, int) == 1
         await asyncio.sleep(0)
-        with pytest.raises(NotFound):
+        with pytest.raises(ServiceUnavailable):
             await client.call("points", "Points.Award")
 
 
@@ -311,7 +318,7 @@ async def test_nobody_is_called_before_the_start_hooks_are_done(service: Service
         starting = service.running(network)
         start = asyncio.ensure_future(starting.__aenter__())
         await gauge.until(started=1)
-        with pytest.raises(NotFound):
+        with pytest.raises(ServiceUnavailable):
             await client.call("points", "Points.Award")
         gauge.go.set()
         await start
@@ -375,7 +382,7 @@ async def test_while_it_stops_new_calls_are_refused_and_old_ones_finish(service:
             async with runner.running(backends):
                 old = asyncio.ensure_future(client.call("points", "Points.Wait", None, int))
                 await gauge.until(started=1)
-                (peer,) = client._directory.routes["points"].peers
+                (peer,) = client._directory.routes["points"].nodes
                 stopping = asyncio.ensure_future(runner.stop())
                 await until(lambda: runner._server._admission.draining)
                 connection = await peer.connect()
@@ -403,7 +410,7 @@ async def test_a_spread_lets_the_news_of_the_stop_go_round_first(service: Servic
         await client.call("points", "Points.Award")
         async with raw(client) as late:
             stop = asyncio.ensure_future(running.__aexit__(None, None, None))
-            await until(lambda: not client._directory.routes["points"].peers)
+            await until(lambda: not client.nodes("points"))
             late.request("Points.Award")
             reply = await late.reply()
             await stop
@@ -499,7 +506,7 @@ async def test_a_client_needs_no_service() -> None:
     settings = Settings(transport="memory", broker="memory", registry="memory")
     async with open_client(settings) as client:
         assert isinstance(client, Client)
-        with pytest.raises(NotFound):
+        with pytest.raises(ServiceUnavailable):
             await client.call("points", "Points.Award")
 
 

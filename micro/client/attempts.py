@@ -1,39 +1,47 @@
 """Getting a request to a node: one attempt after another, for as long as that is safe.
 
-The order is: total timeout, round retry, round breaker, round attempt.
+The order is: total timeout, around retry, around breaker, around attempt.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable
-from dataclasses import dataclass, field
+import time
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass
 
 from micro.client.channel import Channel
 from micro.client.directory import Directory
-from micro.client.plan import Plan
-from micro.client.retry import backoff, may_retry
-from micro.client.route import Peer, Route
+from micro.client.late import LateCalls
+from micro.client.node import RemoteNode
+from micro.client.plan import CallPlan
+from micro.client.retry import Retrying
+from micro.client.route import Route
 from micro.client.selector import Where
 from micro.client.stream import StreamCall
 from micro.deadline import Deadline, enforce
-from micro.errors import DeadlineExceeded, MicroError, NoResponders, TransportError, Unavailable
+from micro.errors import DeadlineExceeded, MicroError, ResourceExhausted
 from micro.handlers.raises import as_raised
 from micro.message import Message
 from micro.middleware import Request
+from micro.telemetry.metrics import ClientCounters
 from micro.wire.headers import ERROR, application_headers, error_from
 
-__all__ = ["Caller", "Wanted"]
+__all__ = ["CallPolicy", "RetryingCaller"]
+
+_MAX_CALLS = 262_144
+
+_Retrying = Retrying[RemoteNode]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What one call asked for.
+class CallPolicy:
+    """How one call may be made.
 
     Attributes:
-        retries: How often it may be tried again where that is safe.
+        retries: How often it may be repeated where that is safe.
         where: Which nodes may answer.
-        idempotent: Whether running it twice does no harm; `None` asks the registry.
+        idempotent: Whether running it twice does no harm; `None` leaves it to each node's record.
         raises: The application's errors that the caller knows.
     """
 
@@ -42,139 +50,90 @@ class Wanted:
     idempotent: bool | None = None
     raises: tuple[type[MicroError], ...] = ()
 
+    def allows_second_run(self, node: RemoteNode, endpoint: str) -> bool:
+        """Whether the request may run again after it may have run at `node`.
 
-@dataclass(slots=True)
-class _Attempts:
-    """What one call has tried so far."""
-
-    count: int = 0
-    failed: dict[Peer, MicroError] = field(default_factory=dict)
+        Only the record of that node counts: another one may run another version.
+        """
+        return endpoint in node.idempotent if self.idempotent is None else self.idempotent
 
 
-class Caller:
+class RetryingCaller:
     """Sends requests to the nodes of their services.
 
     Args:
         directory: Knows the services and their nodes.
+        counters: Where calls are counted.
     """
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, counters: ClientCounters) -> None:
         self._directory = directory
         self._routes = directory.routes
-        self._counters = directory.counters
+        self._counters = counters
+        self._in_flight = 0
+        self._late = LateCalls()
 
     async def call(
         self,
-        plan: Plan,
+        plan: CallPlan,
         body: bytes,
-        headers: dict[str, str] | None,
+        headers: Mapping[str, str] | None,
         deadline: Deadline | None,
-        wanted: Wanted,
+        policy: CallPolicy,
     ) -> Message:
         """Send a request to one node after another until one answers or it must not go on.
 
         Raises:
             MicroError: the last attempt's, or that there is no node to try.
         """
-        self._counters.calls += 1
+        self._enter()
+        started = time.monotonic()
+        node: RemoteNode | None = None
+        retrying: _Retrying | None = None
         if headers:
             headers = application_headers(headers)
-        route = self._routes.get(plan.service)
-        if route is None or not route.ready:
-            route = await self._directory.find(plan.service, deadline)
-        attempts: _Attempts | None = None
-        while True:
-            peer: Peer | None = None
-            try:
-                peer = route.pick(wanted.where, attempts.failed if attempts else None)
-                channel = peer.channel
-                if channel is None:
-                    channel = await _connect(peer, deadline)
-                outgoing = (plan.native if peer.native else plan.foreign).copy()
-                if headers:
-                    outgoing = {**headers, **outgoing}
-                limit = deadline
-                if deadline is not None and not peer.native:
-                    limit = self._share(plan, route, wanted, attempts, deadline)
-                sent = body if plan.empty is None or peer.reads_null else plan.empty
-                reply = await channel.call(outgoing, sent, limit)
-                error = error_from(reply.headers) if ERROR in reply.headers else None
-                if error is not None and wanted.raises:
-                    error = as_raised(error, wanted.raises)
-                if peer.breaker.failures or not peer.breaker.closed:
-                    peer.breaker.success()
-                if error is None:
-                    route.budget.earn()
-                    return reply
-            except MicroError as failure:
-                error = failure
-                _note(peer, failure)
-            except BaseException:
-                if peer is not None:
-                    peer.breaker.release()
-                raise
-            attempts = attempts or _Attempts()
-            await self._before_retry(route, plan, wanted, deadline, attempts, peer, error)
-
-    def _share(
-        self,
-        plan: Plan,
-        route: Route,
-        wanted: Wanted,
-        attempts: _Attempts | None,
-        deadline: Deadline,
-    ) -> Deadline:
-        """The part of the time that one attempt at a go-micro node may take.
-
-        A go-micro server whose handler panics never answers (go-micro `server/rpc_server.go`).
-        Where another attempt is allowed, each gets an equal share of what is left, so that one
-        such node does not cost the whole call.
-        """
-        idempotent = wanted.idempotent
-        if idempotent is None:
-            idempotent = plan.endpoint in route.idempotent
-        left = wanted.retries - (attempts.count if attempts else 0)
-        if not idempotent or left <= 0:
-            return deadline
-        return Deadline.after(deadline.remaining() / (left + 1))
-
-    async def _before_retry(
-        self,
-        route: Route,
-        plan: Plan,
-        wanted: Wanted,
-        deadline: Deadline | None,
-        attempts: _Attempts,
-        peer: Peer | None,
-        error: MicroError,
-    ) -> None:
-        """Return when another attempt may be made, after a pause; raise `error` when not."""
-        attempts.count += 1
-        if peer is None and attempts.failed:
-            # That no node is left says less than why the last one failed.
-            raise next(reversed(attempts.failed.values())) from error
-        idempotent = wanted.idempotent
-        if idempotent is None:
-            idempotent = plan.endpoint in route.idempotent
-        if peer is None or not may_retry(error, idempotent=idempotent):
-            raise error
-        # What surely did not run may go on to every node, however many of them are just leaving.
-        most = wanted.retries + (len(route.peers) if error.refused and wanted.retries else 0)
-        if attempts.count > most:
-            raise error
-        # A node that is lost or leaving says nothing about the load of the others: no budget then.
-        leaving = isinstance(error, Unavailable) and error.refused
-        if not (leaving or isinstance(error, TransportError)) and not route.budget.spend():
-            raise error
-        attempts.failed[peer] = error
-        self._counters.retries += 1
-        pause = backoff(attempts.count, error)
-        if deadline is not None and deadline.remaining() <= pause:
-            raise error
-        await asyncio.sleep(pause)
+        try:
+            route = self._routes.get(plan.service)
+            if route is None or not route.ready:
+                route = await self._directory.resolve(plan.service, deadline)
+            while True:
+                node = _pick(route, plan, policy, retrying)
+                try:
+                    channel = node.channel
+                    if channel is None:
+                        channel = await _connect(node, deadline)
+                    outgoing = (plan.native if node.native else plan.go_micro).copy()
+                    if headers:
+                        outgoing = {**headers, **outgoing}
+                    limit = deadline
+                    if deadline is not None and not node.native:
+                        limit = _share(plan, policy, node, retrying, deadline)
+                    sent = body if plan.empty is None or node.reads_null else plan.empty
+                    reply = await channel.call(outgoing, sent, limit)
+                    error = error_from(reply.headers) if ERROR in reply.headers else None
+                    if error is not None and policy.raises:
+                        error = as_raised(error, policy.raises)
+                    if not node.healthy:
+                        node.on_answer()
+                    if error is None:
+                        route.budget.earn()
+                        return reply
+                except MicroError as failure:
+                    error = failure
+                    node.on_failure(failure)
+                except BaseException:
+                    node.breaker.release()
+                    raise
+                retrying = retrying or Retrying(policy.retries, len(route.nodes), route.budget)
+                idempotent = policy.allows_second_run(node, plan.endpoint)
+                await self._pause(retrying, node, error, idempotent, deadline)
+        except DeadlineExceeded as error:
+            raise self._late.report(error, plan, node, started, headers) from None
+        finally:
+            self._in_flight -= 1
 
     async def open_stream(
-        self, plan: Plan, request: Request, where: Where | None
+        self, plan: CallPlan, request: Request, where: Where | None
     ) -> tuple[StreamCall, Channel]:
         """Open a stream at one node; there is no second attempt once it is open.
 
@@ -184,49 +143,92 @@ class Caller:
         Raises:
             MicroError: no node could be reached.
         """
-        route = await self._directory.find(plan.service, request.deadline)
-        peer = route.pick(where)
+        route = await self._directory.resolve(plan.service, request.deadline)
+        node = route.pick(plan.endpoint, where)
         try:
-            return await _open(peer, plan, request)
+            return await _open(node, plan, request)
         except MicroError as error:
-            _note(peer, error)
+            node.on_failure(error)
             raise
         finally:
-            # How the stream goes on tells nothing to a probe.
-            peer.breaker.release()
+            # How the stream goes on is no result for a probe.
+            node.breaker.release()
+
+    def _enter(self) -> None:
+        self._counters.calls += 1
+        if self._in_flight >= _MAX_CALLS:
+            raise ResourceExhausted(
+                f"{_MAX_CALLS} calls of this client wait for replies",
+                id="micro.client",
+                refused=True,
+            )
+        self._in_flight += 1
+
+    async def _pause(
+        self,
+        retrying: _Retrying,
+        node: RemoteNode,
+        error: MicroError,
+        idempotent: bool,
+        deadline: Deadline | None,
+    ) -> None:
+        """Return when another attempt may be made; raise `error` when none may."""
+        pause = retrying.next_pause(node, error, idempotent=idempotent, deadline=deadline)
+        if pause is None:
+            raise error
+        self._counters.retries += 1
+        await asyncio.sleep(pause)
 
 
-async def _open(peer: Peer, plan: Plan, request: Request) -> tuple[StreamCall, Channel]:
-    # A go-micro server mistakes a late end of one stream for the end of the socket, so there
-    # a stream has one of its own.
-    channel = await (peer.connect() if peer.native else peer.dial())
+def _pick(
+    route: Route, plan: CallPlan, policy: CallPolicy, retrying: _Retrying | None
+) -> RemoteNode:
+    if retrying is None:
+        return route.pick(plan.endpoint, policy.where)
+    try:
+        return route.pick(plan.endpoint, policy.where, retrying.failed)
+    except MicroError as error:
+        # That no node is left says less than why the last one failed.
+        raise next(reversed(retrying.failed.values())) from error
+
+
+def _share(
+    plan: CallPlan,
+    policy: CallPolicy,
+    node: RemoteNode,
+    retrying: _Retrying | None,
+    deadline: Deadline,
+) -> Deadline:
+    """The part of the time that one attempt at a go-micro node may take.
+
+    A go-micro server whose handler panics never answers (go-micro `server/rpc_server.go`). Where
+    another attempt is allowed, each gets an equal share of what is left, so that one such node
+    does not cost the whole call.
+    """
+    left = policy.retries if retrying is None else retrying.left
+    if left <= 0 or not policy.allows_second_run(node, plan.endpoint):
+        return deadline
+    return Deadline.after(deadline.remaining() / (left + 1))
+
+
+async def _open(node: RemoteNode, plan: CallPlan, request: Request) -> tuple[StreamCall, Channel]:
+    # A go-micro server takes a late end of one stream for the end of the socket, so there a
+    # stream has a socket of its own.
+    channel = await (node.connect() if node.native else node.dial())
     one = request.value is not None and not isinstance(request.value, AsyncIterable)
     body = plan.encode(request.value) if one else b""
-    template = plan.native if peer.native else plan.foreign
-    opening = body if peer.native else b"{}\n"
+    template = plan.native if node.native else plan.go_micro
+    opening = body if node.native else b"{}\n"
     headers = {**application_headers(request.headers), **template}
     call = await channel.open_stream(headers, opening, request.deadline)
-    if one and not peer.native:
+    if one and not node.native:
         await call.send(body)
     return call, channel
 
 
-async def _connect(peer: Peer, deadline: Deadline | None) -> Channel:
+async def _connect(node: RemoteNode, deadline: Deadline | None) -> Channel:
     try:
-        async with enforce(deadline, f"connecting to {peer.node.id}"):
-            return await peer.connect()
+        async with enforce(deadline, f"connecting to {node.node.id}"):
+            return await node.connect()
     except DeadlineExceeded as error:
-        error.refused = True
-        raise
-
-
-def _note(peer: Peer | None, error: MicroError) -> None:
-    """Let a node's breaker know how an attempt at it ended."""
-    if peer is None:
-        return
-    if isinstance(error, NoResponders):
-        peer.breaker.eject()
-    elif isinstance(error, TransportError | DeadlineExceeded):
-        peer.breaker.failure()
-    else:
-        peer.breaker.release()
+        raise DeadlineExceeded(error.detail, id=error.id, refused=True) from error

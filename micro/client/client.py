@@ -2,77 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from micro.broker.contract import Broker
-from micro.client.attempts import Caller, Wanted
+from micro.client.attempts import CallPolicy, RetryingCaller
 from micro.client.directory import Directory
-from micro.client.plan import Plan, Plans
-from micro.client.selector import Strategy, Where, least_in_flight
+from micro.client.node import NodeInfo
+from micro.client.options import (
+    DEFAULT,
+    CallOptions,
+    ClientOptions,
+    StreamOptions,
+    UseDefault,
+    check_options,
+    check_timeout,
+    policy_from,
+)
+from micro.client.plan import CallPlan, PlanCache
+from micro.client.pool import ChannelPool
 from micro.client.stream import ClientStream
 from micro.client.typed import make_proxy
 from micro.codec import Codecs
-from micro.deadline import Deadline, ambient_deadline, enforce
+from micro.deadline import Deadline, current_deadline, enforce
 from micro.errors import DeadlineExceeded, HandlerError, MicroError
 from micro.events.publisher import Publisher
 from micro.handlers.raises import check_raises
-from micro.middleware import Layer, Next, Request, Response, fold
+from micro.middleware import Next, Request, Response, fold
 from micro.registry.contract import Registry
 from micro.scope import open_scope
-from micro.telemetry.metrics import Metrics
 from micro.transport.contract import Transport
-from micro.wire.compression import Compression
 
-__all__ = ["DEFAULT", "Client", "ClientOptions", "Fallback"]
+__all__ = ["DEFAULT", "Client", "ClientOptions"]
 
 R = TypeVar("R")
 P = TypeVar("P")
-Fallback = Callable[[MicroError], R]
-"""Gives a value in place of a call's error, or raises."""
-
-DEFAULT: Final = float("nan")
-"""The timeout that stands for the client's own default."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientOptions:
-    """How a client behaves where a call does not say otherwise.
-
-    Attributes:
-        timeout: Seconds until a call must be answered, retries included.
-        retries: How often a call may be tried again where that is safe.
-        content_type: How requests and events are written.
-        strategy: Picks the node for each call.
-        middleware: Layers round every call and stream, the first outermost.
-        publish_middleware: Layers round every event that is published.
-        compression: How requests are compressed, and answers asked for; `None` for not at all.
-        name: The name of the service that owns the client; empty for none.
-        metrics: Where the client counts; its own when not given.
-    """
-
-    timeout: float = 5.0
-    retries: int = 2
-    content_type: str = "application/json"
-    strategy: Strategy[Any] = least_in_flight
-    middleware: Sequence[Layer] = ()
-    publish_middleware: Sequence[Layer] = ()
-    compression: Compression | None = None
-    name: str = ""
-    metrics: Metrics = field(default_factory=Metrics, compare=False)
 
 
 class Client:
-    """Calls services and publishes events. Use it inside `async with`; many calls share it.
+    """Calls services and publishes events. Use it inside `async with`, once; many calls share it.
 
     Args:
         transport: Dials nodes.
         broker: Publishes events.
-        registry: Tells who serves what.
+        registry: Knows who serves what.
         codecs: Reads and writes bodies.
         options: Defaults for every call.
     """
@@ -85,36 +61,35 @@ class Client:
         codecs: Codecs,
         options: ClientOptions | None = None,
     ) -> None:
+        self.transport = transport
         self.broker = broker
         self.registry = registry
-        self.options = options or ClientOptions()
-        self._codecs = codecs
-        self._plans = Plans(codecs, self.options.content_type)
-        self._directory = Directory(
-            transport,
-            registry,
-            self.options.strategy,
-            self.options.compression,
-            counters=self.options.metrics.client,
-        )
-        self._caller = Caller(self._directory)
-        self._usual = Wanted(self.options.retries)
+        self.options = options = options or ClientOptions()
+        counters = options.metrics.client
+        self._plans = PlanCache(codecs, options.content_type)
+        self._pool = ChannelPool(transport, options.compression, counters)
+        self._directory = Directory(registry, self._pool, options.strategy, counters=counters)
+        self._caller = RetryingCaller(self._directory, counters)
+        self._default_policy = CallPolicy(options.retries)
         self._publisher = Publisher(
             broker,
             codecs,
-            self.options.content_type,
-            self.options.publish_middleware,
-            counters=self.options.metrics.publisher,
+            options.content_type,
+            options.publish_middleware,
+            counters=options.metrics.publisher,
         )
-        self._scope_of = open_scope()
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._directory.open(await self._scope_of.__aenter__())
+        scope = await self._stack.enter_async_context(open_scope())
+        self._pool.open(scope)
+        self._stack.callback(self._pool.close)
+        self._directory.open(scope)
+        self._stack.callback(self._directory.close)
         return self
 
     async def __aexit__(self, *exc: Any) -> None:
-        self._directory.close()
-        await self._scope_of.__aexit__(*exc)
+        await self._stack.__aexit__(*exc)
 
     @overload
     async def call(
@@ -123,15 +98,7 @@ class Client:
         endpoint: str,
         request: Any,
         response_type: type[R],
-        *,
-        timeout: float | None = ...,
-        headers: dict[str, str] | None = ...,
-        where: Where | None = ...,
-        idempotent: bool | None = ...,
-        retries: int | None = ...,
-        content_type: str | None = ...,
-        raises: Sequence[type[MicroError]] = ...,
-        fallback: Fallback[R] | None = ...,
+        **options: Unpack[CallOptions[R]],
     ) -> R: ...
 
     @overload
@@ -141,15 +108,7 @@ class Client:
         endpoint: str,
         request: Any = ...,
         response_type: Any = ...,
-        *,
-        timeout: float | None = ...,
-        headers: dict[str, str] | None = ...,
-        where: Where | None = ...,
-        idempotent: bool | None = ...,
-        retries: int | None = ...,
-        content_type: str | None = ...,
-        raises: Sequence[type[MicroError]] = ...,
-        fallback: Fallback[Any] | None = ...,
+        **options: Unpack[CallOptions[Any]],
     ) -> Any: ...
 
     async def call(
@@ -158,19 +117,11 @@ class Client:
         endpoint: str,
         request: Any = None,
         response_type: Any = Any,
-        *,
-        timeout: float | None = DEFAULT,
-        headers: dict[str, str] | None = None,
-        where: Where | None = None,
-        idempotent: bool | None = None,
-        retries: int | None = None,
-        content_type: str | None = None,
-        raises: Sequence[type[MicroError]] = (),
-        fallback: Fallback[Any] | None = None,
+        **options: Unpack[CallOptions[Any]],
     ) -> Any:
         """Call an endpoint and wait for its answer.
 
-        Inside a handler the handler's own deadline holds as well, whichever comes first. Leaving
+        Inside a handler the handler's own deadline holds as well, whichever is earlier. Leaving
         the call early (cancellation) stops the handler at the other end.
 
         Args:
@@ -178,35 +129,29 @@ class Client:
             endpoint: The endpoint's name, `Type.Method`.
             request: The request; `None` for an endpoint that takes none.
             response_type: What to read the answer as.
-            timeout: Seconds until the answer must be here, retries included; the client's default
-                when not given, no limit of its own when `None`.
-            headers: Headers of the application's own.
-            where: Which nodes may answer.
-            idempotent: Whether running it twice does no harm; what the registry says of the
-                endpoint when not given.
-            retries: How often it may be tried again where that is safe.
-            content_type: How to write the request.
-            raises: Errors of the application's own that it may raise, as classes: they arrive with
-                their fields. Others arrive as the class of their code, with `details`.
-            fallback: Gives a value in place of the error, should the call fail.
+            **options: See `CallOptions`.
 
         Raises:
             MicroError: the class says what kind, `refused` whether it surely did not run.
         """
+        content_type = None
+        policy = self._default_policy
+        if options:
+            check_options(options, stream=False)
+            content_type = options.get("content_type")
+            policy = policy_from(policy, options)
         plan = self._plans.get(service, endpoint, type(request), response_type, content_type)
-        wanted = self._usual
-        if where is not None or idempotent is not None or retries is not None or raises:
-            most = wanted.retries if retries is None else retries
-            wanted = Wanted(most, where, idempotent, check_raises(raises))
+        headers = options.get("headers")
         try:
-            deadline = self._deadline(timeout)
+            deadline = self._deadline(options.get("timeout", DEFAULT))
             if not self.options.middleware:
                 body = plan.encode(request)
-                reply = await self._caller.call(plan, body, headers, deadline, wanted)
+                reply = await self._caller.call(plan, body, headers, deadline, policy)
                 return self._plans.decode(plan, reply)
             layered = Request("client", service, endpoint, dict(headers or {}), request, deadline)
-            return (await fold(self.options.middleware, self._last(plan, wanted))(layered)).value
+            return (await fold(self.options.middleware, self._last(plan, policy))(layered)).value
         except MicroError as error:
+            fallback = options.get("fallback")
             if fallback is None:
                 raise
             return fallback(error)
@@ -218,12 +163,7 @@ class Client:
         endpoint: str,
         request: Any,
         response_type: type[R],
-        *,
-        timeout: float | None = ...,
-        headers: dict[str, str] | None = ...,
-        where: Where | None = ...,
-        content_type: str | None = ...,
-        raises: Sequence[type[MicroError]] = ...,
+        **options: Unpack[StreamOptions],
     ) -> AbstractAsyncContextManager[ClientStream[R]]: ...
 
     @overload
@@ -233,12 +173,7 @@ class Client:
         endpoint: str,
         request: Any = ...,
         response_type: Any = ...,
-        *,
-        timeout: float | None = ...,
-        headers: dict[str, str] | None = ...,
-        where: Where | None = ...,
-        content_type: str | None = ...,
-        raises: Sequence[type[MicroError]] = ...,
+        **options: Unpack[StreamOptions],
     ) -> AbstractAsyncContextManager[ClientStream[Any]]: ...
 
     @asynccontextmanager
@@ -248,12 +183,7 @@ class Client:
         endpoint: str,
         request: Any = None,
         response_type: Any = Any,
-        *,
-        timeout: float | None = None,
-        headers: dict[str, str] | None = None,
-        where: Where | None = None,
-        content_type: str | None = None,
-        raises: Sequence[type[MicroError]] = (),
+        **options: Unpack[StreamOptions],
     ) -> AsyncIterator[ClientStream[Any]]:
         """Open a stream; leaving the block ends it at both ends.
 
@@ -261,22 +191,21 @@ class Client:
             service: The service's name.
             endpoint: The endpoint's name.
             request: The one request of a server stream; an async iterable to send all of, while
-                answers come; or `None` to send by hand with `ClientStream.send`.
+                answers arrive; or `None` to send with `ClientStream.send`.
             response_type: What to read each answer as.
-            timeout: Seconds for the whole stream. There is no limit when not given: a peer that
-                dies is noticed all the same, within half a minute.
-            headers: Headers of the application's own.
-            where: Which nodes may answer.
-            content_type: How to write requests.
-            raises: Errors of the application's own that it may raise; see `call`.
+            **options: See `StreamOptions`.
 
         Raises:
             MicroError: the stream could not be opened, or failed.
         """
-        plan = self._plans.get(service, endpoint, type(request), response_type, content_type)
-        known = check_raises(raises)
-        deadline = self._deadline(timeout)
-        layered = Request("client", service, endpoint, dict(headers or {}), request, deadline)
+        check_options(options, stream=True)
+        plan = self._plans.get(
+            service, endpoint, type(request), response_type, options.get("content_type")
+        )
+        known = check_raises(options.get("raises", ()))
+        deadline = self._deadline(options.get("timeout"))
+        headers = dict(options.get("headers") or {})
+        layered = Request("client", service, endpoint, headers, request, deadline)
         async with (
             enforce(deadline, f"the stream {endpoint}") if deadline else nullcontext(),
             open_scope() as scope,
@@ -284,11 +213,12 @@ class Client:
         ):
 
             async def last(request: Request) -> Response:
+                where = options.get("where")
                 call, channel = await self._caller.open_stream(plan, request, where)
                 if not channel.native:
                     opened.callback(channel.socket.close)
                 opened.callback(call.close)
-                encode = self._codecs.encoder_for(plan.content_type, Any)
+                encode = self._plans.encoder_of_each(plan.content_type)
                 stream = ClientStream[Any](call, encode, plan.decode, known)
                 if isinstance(request.value, AsyncIterable):
                     scope.start(stream.send_all(request.value))
@@ -307,7 +237,7 @@ class Client:
         """Publish an event.
 
         Returns when it is on its way. Delivery is at most once: a subscriber that is away, and
-        with a NATS broker an event in flight when the channel breaks, misses it; `flush` tells
+        with a NATS broker an event in flight when the connection breaks, misses it; `flush` tells
         that the server has taken all that was published before.
 
         Args:
@@ -318,7 +248,7 @@ class Client:
 
         Raises:
             InvalidName: the topic cannot be used.
-            ConnectionLost: there was no channel within the broker's bound.
+            ConnectionLost: there was no connection within the broker's bound.
         """
         await self._publisher.publish(topic, event, headers, content_type)
 
@@ -326,13 +256,21 @@ class Client:
         """Wait until the broker has taken all that was published before."""
         await self.broker.flush()
 
+    def nodes(self, service: str) -> tuple[NodeInfo, ...]:
+        """What this client knows of a service's nodes now, sorted by id.
+
+        It asks no one: empty for a service that was not called yet.
+        """
+        route = self._directory.routes.get(service)
+        return () if route is None else tuple(node.info for node in route.nodes)
+
     def use(self, contract: Callable[..., P], *, service: str, prefix: str | None = None) -> P:
         """A typed client: an object with the methods of a Protocol class, each one a call.
 
         Args:
             contract: A Protocol class; its coroutine methods are calls, its methods that return an
                 `AsyncIterator` are streams. (mypy refuses an abstract class where a `type` is
-                wanted, so it is declared as something to call.)
+                expected, so it is declared as something to call.)
             service: The service's name.
             prefix: The first half of the endpoints' names; the class's own name when not given.
 
@@ -344,20 +282,20 @@ class Client:
         made: P = make_proxy(self, contract, service=service, prefix=prefix or contract.__name__)
         return made
 
-    def _last(self, plan: Plan, wanted: Wanted) -> Next:
+    def _last(self, plan: CallPlan, policy: CallPolicy) -> Next:
         async def last(request: Request) -> Response:
             body = plan.encode(request.value)
-            reply = await self._caller.call(plan, body, request.headers, request.deadline, wanted)
+            reply = await self._caller.call(plan, body, request.headers, request.deadline, policy)
             return Response(self._plans.decode(plan, reply), dict(reply.headers))
 
         return last
 
-    def _deadline(self, timeout: float | None) -> Deadline | None:
-        ambient = ambient_deadline.get()
-        if timeout is None or timeout == inf:
-            return ambient
-        if timeout != timeout:  # not a number: DEFAULT
+    def _deadline(self, timeout: float | UseDefault | None) -> Deadline | None:
+        ambient = current_deadline()
+        if timeout is DEFAULT:
             timeout = self.options.timeout
+        elif timeout is None or check_timeout(timeout) == inf:
+            return ambient
         now = monotonic()
         at = now + timeout
         if ambient is not None and ambient.at < at:

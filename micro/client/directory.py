@@ -1,92 +1,85 @@
-"""Follows the registry for the services that a client calls; each is asked for once."""
+"""Services by name: each is looked up once, and followed in the registry from then on."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
-from micro.client.channel import Channel, expire_reply
-from micro.client.route import Peer, Route
+from micro.client.node import RemoteNode
+from micro.client.pool import ChannelPool, client_closed
+from micro.client.prober import Prober
+from micro.client.route import Route
 from micro.client.selector import Strategy
-from micro.concurrency.timers import Timers
 from micro.deadline import Deadline, enforce
 from micro.errors import MicroError, Unavailable
-from micro.message import Message
 from micro.registry.contract import Registry
-from micro.registry.record import Node
+from micro.registry.record import Node, ServiceRecord
 from micro.scope import Scope
 from micro.telemetry.metrics import ClientCounters
-from micro.transport.contract import Transport
-from micro.wire.compression import Compression
 
 __all__ = ["Directory"]
 
 _log = logging.getLogger("micro.client")
-_BEAT = 0.5
-_LONG_BEAT = 40
-_MOST_UNKNOWN = 256
+_LOOKUP_SECONDS = 30.0
+_MAX_UNKNOWN = 256
+# An update costs time for each node: however many announcements arrive, updates take 5 %.
+_PAUSE_PER_UPDATE = 20.0
+_MAX_PAUSE_SECONDS = 1.0
+_SHORT_UPDATE_SECONDS = 0.001
 
 
 class Directory:
     """The routes of one client.
 
     The first call to a service opens a watch of it, which keeps its route up to date from then on;
-    calls that come meanwhile wait for the same answer. A name that nobody serves stays watched too,
+    calls that arrive before the answer wait for it. A name that no node serves stays watched too,
     so that calling it again costs no query; beyond a few hundred such names the oldest is dropped.
 
     Args:
-        transport: Dials nodes.
         registry: Is watched.
+        pool: Dials nodes.
         strategy: Picks nodes.
-        compression: How requests are compressed; `None` for not at all.
         counters: Where it counts; its own when not given.
 
     Attributes:
-        routes: By service name; one that is not `ready` has no answer yet.
-        counters: What was counted so far.
+        routes: By service name; one that is not `ready` cannot be used yet.
     """
 
     def __init__(
         self,
-        transport: Transport,
         registry: Registry,
+        pool: ChannelPool,
         strategy: Strategy[Any],
-        compression: Compression | None = None,
         *,
         counters: ClientCounters | None = None,
     ) -> None:
         self.routes: dict[str, Route] = {}
-        self._transport = transport
         self._registry = registry
-        self._compression = compression
+        self._pool = pool
         self._strategy = strategy
-        self.counters = counters or ClientCounters()
-        self._followers: dict[str, asyncio.Task[Any]] = {}
-        self._channels: set[Channel] = set()
+        self._counters = counters or ClientCounters()
+        self._watches: dict[str, asyncio.Task[Any]] = {}
+        self._prober = Prober(self.routes)
         self._scope: Scope | None = None
-        self._timers: Timers[asyncio.Future[Message]]
 
     def open(self, scope: Scope) -> None:
         """Start to work; tasks belong to `scope`."""
         self._scope = scope
-        self._timers = Timers(expire_reply)
-        scope.start(self._keep_alive(), name="micro.client.keep_alive")
+        self._prober.open(scope)
 
     def close(self) -> None:
-        """Close every channel; calls under way end, and new ones are refused."""
+        """Fail calls that wait for a route; new ones are refused."""
         self._scope = None
+        self._prober.close()
         for route in self.routes.values():
-            route.fail(_closed())
+            route.fail(client_closed())
         self.routes.clear()
-        for channel in tuple(self._channels):
-            channel.socket.close()
-        self._timers.close()
 
-    async def find(self, service: str, deadline: Deadline | None) -> Route:
-        """The route to a service, once the registry has answered for it.
+    async def resolve(self, service: str, deadline: Deadline | None) -> Route:
+        """The route to a service, once it can be used.
 
         Raises:
             DeadlineExceeded: the registry did not answer in time.
@@ -94,26 +87,30 @@ class Directory:
         """
         route = self.routes.get(service)
         if route is None:
-            route = self._follow(service)
+            route = self._watch(service)
         if not route.ready:
-            async with enforce(deadline, f"finding {service!r}"):
+            limit = deadline or Deadline.after(_LOOKUP_SECONDS)
+            async with enforce(limit, f"finding {service!r}"):
                 await route.wait_ready()
         return route
 
-    def _follow(self, service: str) -> Route:
+    def _watch(self, service: str) -> Route:
         if self._scope is None:
-            raise _closed()
+            raise client_closed()
         self._forget_unknown()
-        route = self.routes[service] = Route(service, self._strategy, self._new_peer)
-        work = self._watch(route)
-        self._followers[service] = self._scope.start(work, name=f"micro.client.watch.{service}")
+        route = Route(
+            service, self._strategy, self._new_node, reachable=lambda: self._registry.reachable
+        )
+        self.routes[service] = route
+        work = self._watch_service(route)
+        self._watches[service] = self._scope.start(work, name=f"micro.client.watch.{service}")
         return route
 
-    async def _watch(self, route: Route) -> None:
+    async def _watch_service(self, route: Route) -> None:
         try:
             async with self._registry.watch(route.name) as changes:
                 async for records in changes:
-                    route.update(records)
+                    await self._update(route, records)
         except MicroError as error:
             _log.warning("the registry cannot be watched for %s: %s", route.name, error)
             route.fail(error)
@@ -121,63 +118,20 @@ class Directory:
             route.fail(Unavailable("the registry's watch has ended", id="micro.client"))
             if self.routes.get(route.name) is route:
                 del self.routes[route.name]
-                self._followers.pop(route.name, None)
+                self._watches.pop(route.name, None)
+
+    async def _update(self, route: Route, records: tuple[ServiceRecord, ...]) -> None:
+        started = time.monotonic()
+        route.update(records)
+        self._prober.introduce(route)
+        took = time.monotonic() - started
+        if took > _SHORT_UPDATE_SECONDS:
+            await asyncio.sleep(min(took * _PAUSE_PER_UPDATE, _MAX_PAUSE_SECONDS))
 
     def _forget_unknown(self) -> None:
-        unknown = [name for name, route in self.routes.items() if route.ready and not route.peers]
-        if len(unknown) >= _MOST_UNKNOWN:
-            self._followers[unknown[0]].cancel()
+        unknown = [name for name, route in self.routes.items() if route.ready and not route.nodes]
+        if len(unknown) >= _MAX_UNKNOWN:
+            self._watches[unknown[0]].cancel()
 
-    def _new_peer(self, node: Node, version: str) -> Peer:
-        return Peer(node, version, self._dial, self.counters)
-
-    async def _dial(self, node: Node, on_closed: Callable[[Channel], None]) -> Channel:
-        if self._scope is None:
-            raise _closed()
-
-        def closed(channel: Channel) -> None:
-            self._channels.discard(channel)
-            on_closed(channel)
-
-        channel = Channel(
-            timers=self._timers,
-            metadata=node.metadata,
-            on_closed=closed,
-            compression=self._compression_for(node),
-            counters=self.counters,
-        )
-        socket = await self._transport.dial(node.address, channel, metadata=node.metadata)
-        channel.attach(socket)
-        self._channels.add(channel)
-        return channel
-
-    def _compression_for(self, node: Node) -> Compression | None:
-        """The client's compression, if the node can read it; every native one reads gzip."""
-        wanted = self._compression
-        if wanted is None or wanted.name == "gzip":
-            return wanted
-        return wanted if wanted.name in node.metadata.get("encodings", "") else None
-
-    async def _keep_alive(self) -> None:
-        """Ping where an answer is overdue or a stream is open.
-
-        A ping to a node that has died comes back as "no responders", and its calls end at once
-        instead of at their deadlines. It also keeps a quiet stream's socket open at the other end.
-        Nodes that were gone are looked for here, so that no call must find out.
-        """
-        for beat in count(1):
-            await asyncio.sleep(_BEAT)
-            long = not beat % _LONG_BEAT
-            for channel in tuple(self._channels):
-                overdue = len(channel) > 0 and not channel.heard
-                # A go-micro server writes a warning for each ping, so it gets only the needful.
-                if (overdue and channel.native) or (long and channel.streaming):
-                    channel.ping()
-                channel.heard = False
-            gone = [p for route in self.routes.values() for p in route.peers if p.breaker.gone]
-            for peer in gone:
-                await peer.look()
-
-
-def _closed() -> Unavailable:
-    return Unavailable("the client is not open", id="micro.client", refused=True)
+    def _new_node(self, node: Node, on_change: Callable[[], None]) -> RemoteNode:
+        return RemoteNode(node, self._pool.dial, on_change=on_change, counters=self._counters)

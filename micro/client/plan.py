@@ -1,4 +1,4 @@
-"""What a call needs that depends on its names and types alone: worked out once, and kept."""
+"""What a call needs that depends on its names and types alone: made once, and kept."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from micro.message import Message
 from micro.names import check_endpoint, check_service
 from micro.wire.headers import CONTENT_TYPE, EMPTY_OBJECT, request_headers
 
-__all__ = ["Plan", "Plans"]
+__all__ = ["CallPlan", "PlanCache"]
 
-_MOST_PLANS = 4096
+_MAX_PLANS = 4096
 _JSON = "application/json"
 
 
 @dataclass(slots=True)
-class Plan:
+class CallPlan:
     """How to write requests to one endpoint, and how to read its answers.
 
     Attributes:
         service: The service's name.
         endpoint: The endpoint's name.
         content_type: How requests are written.
-        encode: Writes a request.
+        encode: Writes a request; for a stream of requests, each of them.
         decode: Reads an answer of the same content type.
         native: The headers that every request to a native peer shares.
-        foreign: The same for a go-micro peer.
+        go_micro: The same for a go-micro peer.
         response_type: What answers are read as.
         empty: The body for a peer that does not read `null`, when the request is `None`.
     """
@@ -42,12 +42,12 @@ class Plan:
     encode: Encoder
     decode: Decoder
     native: dict[str, str]
-    foreign: dict[str, str]
+    go_micro: dict[str, str]
     response_type: Any
     empty: bytes | None = None
 
 
-class Plans:
+class PlanCache:
     """Plans by what they depend on.
 
     Args:
@@ -58,11 +58,11 @@ class Plans:
     def __init__(self, codecs: Codecs, content_type: str) -> None:
         self._codecs = codecs
         self._content_type = content_type
-        self._kept: dict[Any, Plan] = {}
+        self._plans: dict[Any, CallPlan] = {}
 
     def get(
         self, service: str, endpoint: str, sent: Any, response_type: Any, content_type: str | None
-    ) -> Plan:
+    ) -> CallPlan:
         """The plan for requests of the class `sent`.
 
         Raises:
@@ -72,20 +72,20 @@ class Plans:
         """
         key = (service, endpoint, sent, response_type, content_type)
         try:
-            plan = self._kept.get(key)
-        except TypeError:  # a type that cannot be hashed is planned anew each time
+            plan = self._plans.get(key)
+        except TypeError:  # a type without a hash is planned anew each time
             return self._make(*key)
         if plan is None:
             plan = self._make(*key)
-            if len(self._kept) < _MOST_PLANS:
-                self._kept[key] = plan
+            if len(self._plans) < _MAX_PLANS:
+                self._plans[key] = plan
         return plan
 
-    def decode(self, plan: Plan, reply: Message) -> Any:
+    def decode(self, plan: CallPlan, reply: Message) -> Any:
         """Read an answer, whatever its content type.
 
         Raises:
-            InternalError: it does not fit the type; this is not the fault of our own caller.
+            InternalError: it does not fit the type, which is no fault of the caller's.
         """
         content_type = reply.headers.get(CONTENT_TYPE, plan.content_type)
         try:
@@ -97,23 +97,32 @@ class Plans:
                 f"the answer of {plan.endpoint} cannot be read: {error.detail}", id="micro.client"
             ) from error
 
+    def encoder_of_each(self, content_type: str) -> Encoder:
+        """What writes values by the class of each, as the requests of a stream are."""
+        codecs = self._codecs
+
+        def encode(value: Any) -> bytes:
+            return codecs.encoder_for(content_type, type(value))(value)
+
+        return encode
+
     def _make(
         self, service: str, endpoint: str, sent: Any, response_type: Any, content_type: str | None
-    ) -> Plan:
+    ) -> CallPlan:
         kind = content_type or self._content_type
         if response_type is None:
             response_type = NoneType
         check_service(service)
         check_endpoint(endpoint)
         many = issubclass(sent, AsyncIterable)
-        return Plan(
+        return CallPlan(
             service=service,
             endpoint=endpoint,
             content_type=kind,
-            encode=self._codecs.encoder_for(kind, Any if many else sent),
+            encode=self.encoder_of_each(kind) if many else self._codecs.encoder_for(kind, sent),
             decode=self._codecs.decoder_for(kind, response_type),
             native=request_headers(service, endpoint, kind, native=True),
-            foreign=request_headers(service, endpoint, kind, native=False),
+            go_micro=request_headers(service, endpoint, kind, native=False),
             response_type=response_type,
             empty=EMPTY_OBJECT if sent is NoneType and kind == _JSON else None,
         )

@@ -1,223 +1,250 @@
-"""The way to one service: its nodes as the registry tells them, and a channel to each."""
+"""The way to one service: its nodes as the registry describes them, and which one to pick."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from micro.client.breaker import Breaker
-from micro.client.channel import Channel
+from micro.client.node import RemoteNode
 from micro.client.retry import RetryBudget
 from micro.client.selector import Where
-from micro.errors import MicroError, NoResponders, NotFound, Unavailable
+from micro.errors import MicroError, ServiceUnavailable, Unavailable
 from micro.registry.record import Node, ServiceRecord
-from micro.telemetry.metrics import ClientCounters
-from micro.wire.headers import READS_NULL, is_native
+from micro.wire.headers import is_native
 
-__all__ = ["Peer", "Route"]
+__all__ = ["MAX_NODES", "Route"]
 
+MAX_NODES = 10_000
+"""Nodes of one service that a client knows; those that have answered are kept first."""
 
-Dial = Callable[[Node, Callable[[Channel], None]], Awaitable[Channel]]
-"""Opens a channel to a node, and calls back when it is gone."""
+_MAX_ENDPOINTS = 1024
+_MAX_UNPROVEN = 8
+_TRIAL_EVERY = 64
 
-
-class Peer:
-    """One node of a service as this client knows it."""
-
-    __slots__ = ("_dial", "_dialling", "breaker", "channel", "native", "node", "version")
-
-    def __init__(
-        self, node: Node, version: str, dial: Dial, counters: ClientCounters | None = None
-    ) -> None:
-        self.node = node
-        self.version = version
-        self.native = is_native(node.metadata)
-        self.breaker = Breaker(counters)
-        self.channel: Channel | None = None
-        self._dial = dial
-        self._dialling: asyncio.Lock | None = None
-
-    @property
-    def reads_null(self) -> bool:
-        """Whether the node reads the JSON `null` as `None`; others get an empty object."""
-        return self.node.metadata.get(READS_NULL) == "1"
-
-    @property
-    def in_flight(self) -> int:
-        """Calls and streams under way on the shared channel."""
-        return 0 if self.channel is None else len(self.channel)
-
-    async def connect(self) -> Channel:
-        """The shared channel to the node, dialled by the first who asks.
-
-        Raises:
-            TransportError: it could not be dialled.
-        """
-        if self._dialling is None:
-            self._dialling = asyncio.Lock()
-        async with self._dialling:
-            if self.channel is not None:
-                return self.channel
-            channel = await self.dial()
-            if channel.error is None:
-                self.channel = channel
-            return channel
-
-    async def dial(self) -> Channel:
-        """A new channel for the caller alone, who closes its socket."""
-        return await self._dial(self.node, self._closed)
-
-    def retire(self) -> None:
-        """The node left the registry: calls under way may still be answered, new ones go elsewhere.
-
-        A channel that is in use is closed by the node, by its silence, or with the client.
-        """
-        if self.channel is not None and not len(self.channel):
-            self.channel.socket.close()
-
-    async def look(self) -> None:
-        """See if a node that was gone is back; for the directory, once a beat, in place of a call.
-
-        It is back when nobody says within a beat that a ping did not arrive.
-        """
-        if self.channel is not None:
-            self.breaker.success()
-            return
-        self.breaker.release()
-        if self.breaker.admits():
-            try:
-                (await self.connect()).ping()
-            except NoResponders:
-                self.breaker.eject()
-            except MicroError:
-                self.breaker.release()
-
-    def _closed(self, channel: Channel) -> None:
-        if isinstance(channel.error, NoResponders):
-            # A stream learns of it long after it was opened, so this is told by the channel.
-            self.breaker.eject()
-        if self.channel is channel:
-            self.channel = None
+Nodes = tuple[RemoteNode, ...]
 
 
 class Route:
-    """Picks nodes of one service; whoever follows the registry feeds it whole sets of records."""
+    """Picks nodes of one service; the directory gives it whole sets of records.
+
+    Nodes are picked among those whose record lists the endpoint. While any of them has answered,
+    the ones that never did get no calls: whoever may publish announcements could otherwise take
+    a share of the calls with nodes that do not exist.
+
+    Args:
+        name: The service's name.
+        strategy: Picks one of several nodes.
+        new_node: Makes a node; the callback is called when it has answered for the first time.
+        reachable: Whether the registry can be asked now.
+
+    Attributes:
+        budget: The tokens for retries.
+        nodes: Every node that the registry named last, sorted by id.
+        ready: Whether calls may use it; `wait_ready` waits for that.
+    """
 
     __slots__ = (
-        "_answer",
-        "_new_peer",
-        "_peers",
-        "_records",
+        "_error",
+        "_new_node",
+        "_picks",
+        "_reachable",
+        "_settled",
         "_strategy",
+        "_trials",
+        "_usable",
         "budget",
-        "idempotent",
         "name",
+        "nodes",
         "ready",
     )
 
     def __init__(
         self,
         name: str,
-        strategy: Callable[[Sequence[Peer]], Peer],
-        new_peer: Callable[[Node, str], Peer],
+        strategy: Callable[[Sequence[RemoteNode]], RemoteNode],
+        new_node: Callable[[Node, Callable[[], None]], RemoteNode],
+        *,
+        reachable: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name = name
         self.budget = RetryBudget()
-        self.idempotent: frozenset[str] = frozenset()
-        self._strategy = strategy
+        self.nodes: Nodes = ()
         self.ready = False
-        self._answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._new_peer = new_peer
-        self._peers: tuple[Peer, ...] = ()
-        self._records: tuple[ServiceRecord, ...] = ()
+        self._strategy = strategy
+        self._new_node = new_node
+        self._reachable = reachable
+        self._settled = asyncio.Event()
+        self._error: MicroError | None = None
+        self._picks = 0
+        self._usable: dict[str, Nodes] = {}
+        self._trials: deque[RemoteNode] = deque()
 
-    @property
-    def records(self) -> tuple[ServiceRecord, ...]:
-        """What the registry said last."""
-        return self._records
-
-    @property
-    def peers(self) -> tuple[Peer, ...]:
-        """Every node that the registry named last."""
-        return self._peers
-
-    def update(self, records: tuple[ServiceRecord, ...]) -> None:
-        """Take a new set of records: peers that stay keep their channel and breaker."""
-        known = {(peer.node.id, peer.node.address): peer for peer in self._peers}
-        peers: list[Peer] = []
+    def update(self, records: Iterable[ServiceRecord]) -> None:
+        """Take a new set of records: nodes that stay keep their channel and breaker."""
+        known = {(node.node.id, node.node.address): node for node in self.nodes}
+        nodes: list[RemoteNode] = []
         for record in records:
-            for node in record.nodes:
-                peer = known.get((node.id, node.address))
-                if peer is None or peer.native != is_native(node.metadata):
-                    peer = self._new_peer(node, record.version)
-                else:
-                    del known[node.id, node.address]
-                peer.node, peer.version = node, record.version
-                peers.append(peer)
-        self._records = records
-        self._peers = tuple(sorted(peers, key=lambda peer: peer.node.id))
-        self.idempotent = frozenset(
-            endpoint.name
-            for record in records
-            for endpoint in record.endpoints
-            if endpoint.metadata.get("idempotent") == "true"
-        )
+            for described in record.nodes:
+                node = known.pop(described.key, None)
+                if node is None or node.native != is_native(described.metadata):
+                    if node is not None:
+                        node.close_if_idle()
+                    node = self._new_node(described, self.refresh)
+                node.describe(described, record)
+                nodes.append(node)
         for gone in known.values():
-            gone.retire()
-        self.ready = True
-        if not self._answer.done():
-            self._answer.set_result(None)
+            gone.close_if_idle()
+        if len(nodes) > MAX_NODES:
+            nodes.sort(key=lambda node: not node.answered)
+            del nodes[MAX_NODES:]
+        self.nodes = tuple(sorted(nodes, key=lambda node: node.node.id))
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Forget which nodes are usable: the nodes changed, or one answered for the first time."""
+        self._usable.clear()
+        self._trials.clear()
+
+    def strangers(self) -> list[RemoteNode]:
+        """Nodes that must answer before they are used, or that are gone; they are to be probed.
+
+        A single node has no alternative. A few go-micro nodes are used without a probe, since
+        they log a warning for it.
+        """
+        if len(self.nodes) < 2:
+            return [node for node in self.nodes if node.breaker.gone]
+        many = len(self.nodes) > _MAX_UNPROVEN
+        return [
+            node
+            for node in self.nodes
+            if node.breaker.gone or (not node.answered and (node.native or many))
+        ]
+
+    def settle(self, *, ready: bool = True) -> None:
+        """Let calls use the route, or have them wait."""
+        self.ready = ready
+        if ready:
+            self._settled.set()
+        else:
+            self._settled.clear()
 
     def fail(self, error: MicroError) -> None:
-        """The registry cannot be asked: whoever waits for its answer learns why."""
-        if not self._answer.done():
-            self._answer.set_exception(error)
-            self._answer.exception()  # nobody may be waiting, and that is fine
+        """Fail everything that waits: the registry cannot be asked."""
+        if not self._settled.is_set():
+            self._error = error
+            self._settled.set()
 
     async def wait_ready(self) -> None:
-        """Wait for the registry's first answer.
+        """Wait until calls may use the route.
 
         Raises:
-            MicroError: what `fail` was told.
+            MicroError: the error given to `fail`.
         """
-        await asyncio.shield(self._answer)
+        await self._settled.wait()
+        if self._error is not None:
+            raise self._error
 
     def pick(
-        self, where: Where | None = None, avoid: Mapping[Peer, MicroError] | None = None
-    ) -> Peer:
+        self,
+        endpoint: str,
+        where: Where | None = None,
+        avoid: Mapping[RemoteNode, MicroError] | None = None,
+    ) -> RemoteNode:
         """One node for a call.
 
         Args:
+            endpoint: The endpoint that is called.
             where: Which nodes may be picked.
-            avoid: Nodes that this call has tried in vain; picked only when there is no other.
+            avoid: Nodes at which this call has failed; picked only when there is no other.
 
         Raises:
-            NotFound: nobody serves the name.
+            ServiceUnavailable: no node serves the name.
             Unavailable: no node passes the filter.
         """
-        if where is None and not avoid and self._peers:
-            peer = self._strategy(self._peers)
-            if peer.breaker.closed:
-                return peer
-        return self._choose(where, avoid or {})
+        nodes = self._usable.get(endpoint) or self._find_usable(endpoint)
+        if where is None and not avoid and nodes:
+            if self._trials and (trial := self._next_trial(endpoint)) is not None:
+                return trial
+            node = self._strategy(nodes)
+            if node.breaker.closed:
+                return node
+        return self._choose(endpoint, where, avoid or {})
 
-    def _choose(self, where: Where | None, avoid: Mapping[Peer, MicroError]) -> Peer:
-        if not self._peers:
-            raise NotFound(
-                f"no service {self.name!r} is registered", id="micro.client", refused=True
-            )
-        peers = [p for p in self._peers if where is None or where.allows(p)]
-        if not peers:
+    def _find_usable(self, endpoint: str) -> Nodes:
+        """The nodes that get calls of an endpoint; kept until the nodes change."""
+        listed = self._listed(endpoint)
+        many = len(self.nodes) > _MAX_UNPROVEN
+        usable = tuple(n for n in listed if n.answered or not (n.native or many))
+        if usable and many:
+            self._trials.extend(n for n in listed if not n.answered and not n.native)
+        if len(self._usable) < _MAX_ENDPOINTS:
+            # While none has answered, any may be the first.
+            self._usable[endpoint] = usable or listed
+        return usable or listed
+
+    def _next_trial(self, endpoint: str) -> RemoteNode | None:
+        """From time to time one call goes to a go-micro node that has not answered yet."""
+        self._picks += 1
+        if self._picks % _TRIAL_EVERY:
+            return None
+        node = self._trials.popleft()
+        if node.answered:
+            return None
+        self._trials.append(node)
+        return node if node.lists(endpoint) and node.breaker.admits() else None
+
+    def _listed(self, endpoint: str) -> Nodes:
+        """The nodes whose record lists the endpoint; all when none does.
+
+        The records may be older than the nodes, and a node knows best what it serves.
+        """
+        return tuple(node for node in self.nodes if node.lists(endpoint)) or self.nodes
+
+    def _choose(
+        self, endpoint: str, where: Where | None, avoid: Mapping[RemoteNode, MicroError]
+    ) -> RemoteNode:
+        allowed = self._allowed(endpoint, where, avoid)
+        # Skip nodes known to be gone while others are there: the directory probes them.
+        there = [node for node in allowed if not node.breaker.gone] or allowed
+        fresh = [node for node in there if node not in avoid] or there
+        for node in fresh:
+            probe_by_call = not node.breaker.closed and (node.answered or not node.native)
+            # To ask for a probe uses it up, so only a node that will be used is asked.
+            if probe_by_call and node.breaker.admits():
+                return node
+        # With every breaker open the breakers are more likely wrong than all nodes dead.
+        return self._strategy([node for node in fresh if node.breaker.closed] or fresh)
+
+    def _allowed(
+        self, endpoint: str, where: Where | None, avoid: Mapping[RemoteNode, MicroError]
+    ) -> Sequence[RemoteNode]:
+        """The nodes that pass the filter: of the usable ones, else of those less likely to answer.
+
+        Raises:
+            ServiceUnavailable: there is no node.
+            Unavailable: none passes.
+        """
+        if not self.nodes:
+            raise self._no_nodes()
+        passing: list[RemoteNode] = []
+        for group in (self._find_usable(endpoint), self._listed(endpoint)):
+            passing = [node for node in group if where is None or where.allows(node)]
+            if any(node not in avoid for node in passing):
+                return passing
+        if not passing:
+            passing = [node for node in self.nodes if where is None or where.allows(node)]
+        if not passing:
             raise Unavailable(
                 f"no node of {self.name!r} fits {where}", id="micro.client", refused=True
             )
-        # Who is gone is looked for by the directory; a call is lost on them while there are others.
-        here = [p for p in peers if not p.breaker.gone] or peers
-        fresh = [p for p in here if p not in avoid] or here
-        # A probe is used up by asking, so nodes in good order are looked for first.
-        whole = [p for p in fresh if p.breaker.closed]
-        probe = next((p for p in fresh if not p.breaker.closed and p.breaker.admits()), None)
-        if probe is not None:
-            return probe
-        # With every breaker open the breakers are more likely wrong than all nodes dead.
-        return self._strategy(whole or fresh)
+        return passing
+
+    def _no_nodes(self) -> Unavailable:
+        if not self._reachable():
+            return Unavailable(
+                f"the registry cannot be asked who serves {self.name!r}",
+                id="micro.client",
+                refused=True,
+            )
+        return ServiceUnavailable(f"no node serves {self.name!r}", id="micro.client", refused=True)

@@ -4,25 +4,51 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
 
+from micro.client.options import CallOptions, StreamOptions
+from micro.client.stream import ClientStream
 from micro.errors import HandlerError, MicroError
 from micro.handlers.endpoint import camel_case
 from micro.handlers.raises import raises_of
 from micro.handlers.signature import location_of
 from micro.names import check_endpoint
 
-if TYPE_CHECKING:
-    from micro.client.client import Client
-
-__all__ = ["make_proxy"]
+__all__ = ["Calls", "make_proxy"]
 
 P = TypeVar("P")
 _MANY = (AsyncIterator, AsyncIterable, AsyncGenerator)
+
+
+class Calls(Protocol):
+    """What a typed client calls: `Client` has both."""
+
+    async def call(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any,
+        response_type: Any,
+        **options: Unpack[CallOptions[Any]],
+    ) -> Any:
+        """See `Client.call`."""
+
+    def stream(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any,
+        response_type: Any,
+        **options: Unpack[StreamOptions],
+    ) -> AbstractAsyncContextManager[ClientStream[Any]]:
+        """See `Client.stream`."""
+
+
 _Split = Callable[..., tuple[Any, dict[str, Any]]]
 
 
-def make_proxy(client: Client, contract: type[P], *, service: str, prefix: str) -> P:
+def make_proxy(client: Calls, contract: type[P], *, service: str, prefix: str) -> P:
     """Make an object with the contract's public methods, each of which calls its endpoint.
 
     A method takes the request, if any, as its one argument; keyword-only parameters of the
@@ -45,7 +71,7 @@ def make_proxy(client: Client, contract: type[P], *, service: str, prefix: str) 
 
 
 def _method(
-    client: Client,
+    client: Calls,
     service: str,
     endpoint: str,
     function: Callable[..., Any],
@@ -100,7 +126,7 @@ def _splitter(function: Callable[..., Any], known: tuple[type[MicroError], ...])
 
 
 def _call(
-    client: Client, service: str, endpoint: str, answer: Any, split: _Split
+    client: Calls, service: str, endpoint: str, answer: Any, split: _Split
 ) -> Callable[..., Any]:
     async def call(*args: Any, **given: Any) -> Any:
         request, options = split(*args, **given)
@@ -110,7 +136,7 @@ def _call(
 
 
 def _stream(
-    client: Client, service: str, endpoint: str, item: Any, split: _Split
+    client: Calls, service: str, endpoint: str, item: Any, split: _Split
 ) -> Callable[..., Any]:
     async def stream(*args: Any, **given: Any) -> AsyncIterator[Any]:
         request, options = split(*args, **given)
@@ -122,7 +148,7 @@ def _stream(
 
 
 def _collect(
-    client: Client, service: str, endpoint: str, answer: Any, split: _Split
+    client: Calls, service: str, endpoint: str, answer: Any, split: _Split
 ) -> Callable[..., Any]:
     async def collect(*args: Any, **given: Any) -> Any:
         requests, options = split(*args, **given)

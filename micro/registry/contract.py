@@ -20,6 +20,11 @@ Watch = AbstractAsyncContextManager[AsyncIterator[tuple[ServiceRecord, ...]]]
 class Registry(ABC):
     """Keeps records of services; they may be stale by a moment, never by more than their TTL."""
 
+    @property
+    def reachable(self) -> bool:
+        """Whether the registry can be asked now; while not, an empty answer may be out of date."""
+        return True
+
     @abstractmethod
     def register(self, record: ServiceRecord, *, ttl: float, interval: float) -> Registration:
         """Make the record's nodes known, for as long as the block lasts.

@@ -28,6 +28,11 @@ class MemoryRegistry(Registry):
         self._watches: dict[str, set[LatestRecords]] = {}
         self._closed = False
 
+    @property
+    def reachable(self) -> bool:
+        """Whether the network is open."""
+        return not self._closed
+
     def register(self, record: ServiceRecord, *, ttl: float, interval: float) -> Registration:
         """Make nodes known inside the block; see `Registry.register`.
 

@@ -14,7 +14,7 @@ from micro.codec import Codecs
 from micro.codec.contract import Decoder, Encoder
 from micro.concurrency.threads import Threads
 from micro.context import Context, ambient_context
-from micro.deadline import ambient_deadline
+from micro.deadline import AmbientDeadline, ambient_deadline
 from micro.errors import ResourceExhausted
 from micro.handlers.endpoint import Endpoint
 from micro.message import Message
@@ -110,7 +110,8 @@ class Execution:
             self._outcomes.unstarted(call)
             self._finished(call)
             return
-        ambient_deadline.set(deadline)
+        ambient = AmbientDeadline(deadline)
+        ambient_deadline.set(ambient)
         context = Context(
             self._service,
             call.mounted.endpoint.name,
@@ -138,6 +139,7 @@ class Execution:
         except BaseException as error:
             self._outcomes.failed(call, error)
         finally:
+            ambient.end()
             self._finished(call)
 
     def innermost(self, endpoint: Endpoint) -> Next:

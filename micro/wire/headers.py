@@ -29,6 +29,7 @@ __all__ = [
     "METHOD",
     "NATIVE",
     "PING_TOPIC",
+    "PROBE_ENDPOINT",
     "READS_NULL",
     "REFUSED",
     "RETRY_AFTER",
@@ -79,6 +80,9 @@ EOS = "EOS"
 """The `Micro-Error` text that ends a stream in good order."""
 PING_TOPIC = "micro.ping"
 """The topic of a keep-alive frame to a go-micro server, which echoes it."""
+
+PROBE_ENDPOINT = "Micro.Probe"
+"""An endpoint that no service has: the error that answers a request for it shows a live node."""
 
 NATIVE = "native"
 """The node metadata key whose value is the version of the native dialect a node understands."""

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from micro.client.directory import Directory
+from micro.client.pool import ChannelPool
 from micro.client.selector import pick_random
 from micro.deadline import Deadline
 from micro.errors import ConnectionLost, DeadlineExceeded, Unavailable
@@ -16,6 +17,7 @@ from micro.memory import MemoryBackend
 from micro.registry.contract import Registration, Registry, Watch
 from micro.registry.record import Node, ServiceRecord
 from micro.scope import open_scope
+from micro.telemetry.metrics import ClientCounters
 
 
 class Registers(Registry):
@@ -73,13 +75,20 @@ async def registry() -> Registers:
 
 @asynccontextmanager
 async def opened(registry: Registry) -> AsyncIterator[Directory]:
-    directory = Directory(MemoryBackend().transport, registry, pick_random)
+    pool = new_pool()
+    directory = Directory(registry, pool, pick_random)
     async with open_scope() as scope:
+        pool.open(scope)
         directory.open(scope)
         try:
             yield directory
         finally:
             directory.close()
+            pool.close()
+
+
+def new_pool() -> ChannelPool:
+    return ChannelPool(MemoryBackend().transport, None, ClientCounters())
 
 
 @pytest.fixture
@@ -94,7 +103,7 @@ async def turns(count: int = 5) -> None:
 
 
 async def test_calls_at_once_share_one_look_up(directory: Directory, registry: Registers) -> None:
-    finding = [asyncio.ensure_future(directory.find("points", None)) for _ in range(100)]
+    finding = [asyncio.ensure_future(directory.resolve("points", None)) for _ in range(100)]
     await turns()
     registry.answers.put_nowait(record("a"))
     routes = await asyncio.gather(*finding)
@@ -107,12 +116,12 @@ async def test_a_service_is_looked_up_once_and_followed_from_then_on(
     directory: Directory, registry: Registers
 ) -> None:
     registry.answers.put_nowait(record("a"))
-    route = await directory.find("points", None)
+    route = await directory.resolve("points", None)
     registry.answers.put_nowait(record("a", "b"))
     await turns()
 
-    assert [peer.node.id for peer in route.peers] == ["a", "b"]
-    assert await directory.find("points", None) is route
+    assert [peer.node.id for peer in route.nodes] == ["a", "b"]
+    assert await directory.resolve("points", None) is route
     assert registry.watched == ["points"]
 
 
@@ -120,7 +129,7 @@ async def test_a_name_that_nobody_serves_is_not_asked_for_again(
     directory: Directory, registry: Registers
 ) -> None:
     for _ in range(5):
-        assert not (await directory.find("nobody", None)).peers
+        assert not (await directory.resolve("nobody", None)).nodes
 
     assert registry.watched == ["nobody"]
 
@@ -129,7 +138,7 @@ async def test_names_that_nobody_serves_are_forgotten_in_the_end(
     directory: Directory, registry: Registers
 ) -> None:
     for number in range(600):
-        await directory.find(f"nobody{number}", None)
+        await directory.resolve(f"nobody{number}", None)
     await turns()
 
     assert len(directory.routes) <= 257
@@ -138,20 +147,20 @@ async def test_names_that_nobody_serves_are_forgotten_in_the_end(
 
 async def test_the_wait_for_the_registry_ends_at_the_deadline(directory: Directory) -> None:
     with pytest.raises(DeadlineExceeded, match="finding 'points'"):
-        await directory.find("points", Deadline.after(0.01))
+        await directory.resolve("points", Deadline.after(0.01))
 
 
 async def test_one_who_gives_up_does_not_end_the_look_up_for_others(
     directory: Directory, registry: Registers
 ) -> None:
-    one = asyncio.ensure_future(directory.find("points", None))
-    other = asyncio.ensure_future(directory.find("points", None))
+    one = asyncio.ensure_future(directory.resolve("points", None))
+    other = asyncio.ensure_future(directory.resolve("points", None))
     await turns()
     one.cancel()
     await turns()
     registry.answers.put_nowait(record("a"))
 
-    assert (await other).peers
+    assert (await other).nodes
 
 
 async def test_a_registry_that_cannot_be_asked_is_told_and_asked_anew(
@@ -159,11 +168,11 @@ async def test_a_registry_that_cannot_be_asked_is_told_and_asked_anew(
 ) -> None:
     registry.error = ConnectionLost("no connection")
     with pytest.raises(ConnectionLost, match="no connection"):
-        await directory.find("points", None)
+        await directory.resolve("points", None)
     registry.error = None
     registry.answers.put_nowait(record("a"))
 
-    assert (await directory.find("points", None)).peers
+    assert (await directory.resolve("points", None)).nodes
     assert "cannot be watched for points" in caplog.text
 
 
@@ -173,13 +182,13 @@ async def test_a_watch_that_ends_without_an_answer_keeps_nobody_waiting(
     registry.ends = True
 
     with pytest.raises(Unavailable, match="watch has ended"):
-        await asyncio.wait_for(directory.find("points", None), 5)
+        await asyncio.wait_for(directory.resolve("points", None), 5)
 
 
 @pytest.mark.parametrize("wait", [0, 5])
 async def test_the_close_keeps_nobody_waiting(registry: Registers, wait: int) -> None:
     async with opened(registry) as directory:
-        finding = asyncio.ensure_future(directory.find("points", None))
+        finding = asyncio.ensure_future(directory.resolve("points", None))
         await turns(1 + wait)
 
     with pytest.raises(Unavailable, match="not open"):
@@ -189,19 +198,19 @@ async def test_the_close_keeps_nobody_waiting(registry: Registers, wait: int) ->
 async def test_after_the_close_nothing_is_dialled_or_followed(registry: Registers) -> None:
     registry.answers.put_nowait(record("a"))
     async with opened(registry) as directory:
-        route = await directory.find("points", None)
+        route = await directory.resolve("points", None)
 
     with pytest.raises(Unavailable, match="not open"):
-        await route.pick().connect()
+        await route.pick("Points.Who").connect()
     with pytest.raises(Unavailable, match="not open"):
-        await directory.find("points", None)
+        await directory.resolve("points", None)
 
 
 async def test_the_close_ends_every_connection_and_watch(registry: Registers) -> None:
     registry.answers.put_nowait(record("a", "b"))
     async with opened(registry) as directory:
-        route = await directory.find("points", None)
-        connections = [await peer.connect() for peer in route.peers]
+        route = await directory.resolve("points", None)
+        connections = [await node.connect() for node in route.nodes]
     await turns()
 
     assert all(connection.error for connection in connections)
@@ -209,7 +218,7 @@ async def test_the_close_ends_every_connection_and_watch(registry: Registers) ->
 
 
 async def test_before_it_is_opened_nothing_can_be_found(registry: Registers) -> None:
-    directory = Directory(MemoryBackend().transport, registry, pick_random)
+    directory = Directory(registry, new_pool(), pick_random)
 
     with pytest.raises(Unavailable):
-        await directory.find("points", None)
+        await directory.resolve("points", None)

@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from micro.client.channel import Channel, expire_reply
-from micro.client.route import Peer, Route
+from micro.client.node import RemoteNode
+from micro.client.route import Route
 from micro.client.selector import Where
 from micro.concurrency.timers import Timers
-from micro.errors import NoResponders, NotFound, SocketClosed, Unavailable
+from micro.errors import ServiceUnavailable, SocketClosed, Unavailable
 from micro.message import Message
-from micro.registry.record import EndpointRecord, Node, ServiceRecord
+from micro.registry.record import Node, ServiceRecord
 from micro.testing import Arrivals
 from micro.transport.memory import MemoryTransport
 
@@ -37,8 +38,8 @@ class Dialler:
             connection.closed(SocketClosed("while it was dialled"))
         return connection
 
-    def peer(self, node: Node, version: str) -> Peer:
-        return Peer(node, version, self)
+    def node(self, node: Node, on_change: Callable[[], None]) -> RemoteNode:
+        return RemoteNode(node, self, on_change=on_change)
 
 
 @asynccontextmanager
@@ -56,7 +57,7 @@ async def dialler() -> AsyncIterator[Dialler]:
 
 @pytest.fixture
 async def route(dialler: Dialler) -> Route:
-    return Route("points", lambda peers: peers[0], dialler.peer)
+    return Route("points", lambda nodes: nodes[0], dialler.node)
 
 
 def record(*ids: str, version: str = "1.0.0", native: str = "1") -> ServiceRecord:
@@ -67,8 +68,8 @@ def record(*ids: str, version: str = "1.0.0", native: str = "1") -> ServiceRecor
 async def test_a_service_without_nodes_is_not_found(route: Route) -> None:
     route.update(())
 
-    with pytest.raises(NotFound, match="no service 'points'") as caught:
-        route.pick()
+    with pytest.raises(ServiceUnavailable, match="no node serves 'points'") as caught:
+        route.pick("Points.Who")
     assert caught.value.refused
 
 
@@ -76,125 +77,96 @@ async def test_a_filter_that_nothing_passes_is_told(route: Route) -> None:
     route.update((record("a"),))
 
     with pytest.raises(Unavailable, match="no node of 'points' fits"):
-        route.pick(Where(node="b"))
+        route.pick("Points.Who", Where(node="b"))
 
 
 async def test_a_filter_looks_at_versions_of_one_service(route: Route) -> None:
     route.update((record("a"), record("b", version="2.0.0")))
 
-    assert route.pick(Where(version="2.0.0")).node.id == "b"
+    assert route.pick("Points.Who", Where(version="2.0.0")).node.id == "b"
 
 
-async def test_a_node_that_stays_keeps_its_peer(route: Route) -> None:
+async def test_a_node_that_stays_keeps_its_node(route: Route) -> None:
     route.update((record("a", "b"),))
-    (kept, _) = route.peers
+    (kept, _) = route.nodes
     route.update((record("a", "c"),))
 
-    assert route.peers[0] is kept
-    assert [peer.node.id for peer in route.peers] == ["a", "c"]
+    assert route.nodes[0] is kept
+    assert [node.node.id for node in route.nodes] == ["a", "c"]
 
 
 async def test_a_node_that_changes_its_version_is_known_by_the_new_one(route: Route) -> None:
     route.update((record("a"),))
     route.update((record("a", version="2.0.0"),))
 
-    assert route.pick(Where(version="2.0.0")).node.id == "a"
+    assert route.pick("Points.Who", Where(version="2.0.0")).node.id == "a"
 
 
 async def test_a_node_that_changes_its_dialect_gets_a_new_connection(
     route: Route, dialler: Dialler
 ) -> None:
     route.update((record("a"),))
-    old = route.peers[0]
+    old = route.nodes[0]
     connection = await old.connect()
     route.update((record("a", native=""),))
     await asyncio.sleep(0)
 
-    assert route.peers[0] is not old
+    assert route.nodes[0] is not old
     assert connection.error is not None
-
-
-async def test_the_endpoints_that_may_run_twice_come_from_the_registry(route: Route) -> None:
-    endpoints = (
-        EndpointRecord(name="Points.Get", metadata={"idempotent": "true"}),
-        EndpointRecord(name="Points.Award"),
-    )
-    route.update((ServiceRecord(name="points", version="1", endpoints=endpoints),))
-
-    assert route.idempotent == {"Points.Get"}
 
 
 async def test_nodes_that_failed_are_avoided_while_there_are_others(route: Route) -> None:
     route.update((record("a", "b"),))
-    first, second = route.peers
+    first, second = route.nodes
 
-    assert route.pick(avoid={first: Unavailable()}) is second
-    assert route.pick(avoid={first: Unavailable(), second: Unavailable()}) is first
+    assert route.pick("Points.Who", avoid={first: Unavailable()}) is second
+    assert route.pick("Points.Who", avoid={first: Unavailable(), second: Unavailable()}) is first
 
 
 async def test_a_node_with_an_open_breaker_is_left_alone(route: Route) -> None:
     route.update((record("a", "b"),))
-    first, second = route.peers
+    first, second = route.nodes
     first.breaker.eject()
 
-    assert {route.pick() for _ in range(10)} == {second}
+    assert {route.pick("Points.Who") for _ in range(10)} == {second}
 
 
 async def test_with_every_breaker_open_calls_go_through_all_the_same(route: Route) -> None:
     route.update((record("a", "b"),))
-    for peer in route.peers:
-        peer.breaker.eject()
+    for node in route.nodes:
+        node.breaker.eject()
 
-    assert route.pick() in route.peers
+    assert route.pick("Points.Who") in route.nodes
 
 
 async def test_a_node_whose_cool_down_is_over_gets_one_probe(
     route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     route.update((record("a", "b"),))
-    first, second = route.peers
+    first, second = route.nodes
+    first.on_answer()
+    second.on_answer()
     for _ in range(5):
         first.breaker.failure()
     first.breaker._open_until = 1e-9
 
-    assert [route.pick() for _ in range(3)] == [first, second, second]
+    assert [route.pick("Points.Who") for _ in range(3)] == [first, second, second]
 
 
 async def test_no_call_is_the_probe_of_a_node_that_is_gone(route: Route) -> None:
     route.update((record("a", "b"),))
-    first, second = route.peers
+    first, second = route.nodes
     first.breaker.eject()
     first.breaker._open_until = 1e-9
 
-    assert {route.pick() for _ in range(3)} == {second}
-    assert route.pick(avoid={second: Unavailable()}) is second
-
-
-async def test_a_node_that_was_gone_is_back_when_a_ping_to_it_arrives(
-    route: Route, dialler: Dialler
-) -> None:
-    route.update((record("a", "b"),))
-    (peer, _) = route.peers
-    peer.breaker.eject()
-    await peer.look()
-    assert not dialler.opened  # it cools down
-    peer.breaker._open_until = 1e-9
-    await peer.look()
-    dialler.opened[0].closed(NoResponders("still nobody"))
-    await peer.look()
-    assert len(dialler.opened) == 1
-    peer.breaker._open_until = 1e-9
-    await peer.look()
-    assert not peer.breaker.closed
-    await peer.look()
-
-    assert peer.breaker.closed
+    assert {route.pick("Points.Who") for _ in range(3)} == {second}
+    assert route.pick("Points.Who", avoid={second: Unavailable()}) is second
 
 
 async def test_a_connection_is_dialled_once_for_all_who_ask(route: Route, dialler: Dialler) -> None:
     route.update((record("a"),))
-    peer = route.pick()
-    first, second = await asyncio.gather(peer.connect(), peer.connect())
+    node = route.pick("Points.Who")
+    first, second = await asyncio.gather(node.connect(), node.connect())
 
     assert first is second
     assert len(dialler.opened) == 1
@@ -202,27 +174,27 @@ async def test_a_connection_is_dialled_once_for_all_who_ask(route: Route, dialle
 
 async def test_a_connection_that_ended_is_dialled_anew(route: Route, dialler: Dialler) -> None:
     route.update((record("a"),))
-    peer = route.pick()
-    (await peer.connect()).closed(SocketClosed("gone"))
+    node = route.pick("Points.Who")
+    (await node.connect()).closed(SocketClosed("gone"))
 
-    assert peer.channel is None
-    assert await peer.connect() is dialler.opened[1]
+    assert node.channel is None
+    assert await node.connect() is dialler.opened[1]
 
 
 async def test_a_connection_that_ended_while_it_was_dialled_is_not_kept(
     route: Route, dialler: Dialler
 ) -> None:
     route.update((record("a"),))
-    peer = route.pick()
+    node = route.pick("Points.Who")
     dialler.ends_at_once = True
-    await peer.connect()
+    await node.connect()
 
-    assert peer.channel is None
+    assert node.channel is None
 
 
 async def test_an_idle_connection_ends_when_its_node_leaves(route: Route) -> None:
     route.update((record("a"),))
-    connection = await route.pick().connect()
+    connection = await route.pick("Points.Who").connect()
     route.update(())
     await asyncio.sleep(0)
 
@@ -235,7 +207,7 @@ async def test_a_busy_connection_outlives_its_node_in_the_registry(
     arrivals = Arrivals()
     listener = await dialler.transport.listen(arrivals, address="at.a")
     route.update((record("a"),))
-    connection = await route.pick().connect()
+    connection = await route.pick("Points.Who").connect()
     call = asyncio.ensure_future(connection.call({}, b"", None))
     await arrivals.wait_for(1)
     route.update(())
@@ -260,7 +232,7 @@ async def test_giving_up_the_wait_disturbs_nobody_else(route: Route) -> None:
     await asyncio.sleep(0)
     one.cancel()
     await asyncio.sleep(0)
-    route.update(())
+    route.settle()
 
     await other
     assert one.cancelled()

@@ -59,7 +59,7 @@ async def test_a_connection_that_says_nothing_is_taken_for_lost(
         client_of(proxy.address, **driver(**QUICK)) as client,
     ):
         await read(client)
-        connection = client._directory._transport._connection
+        connection = client.transport._connection
         lost = []
         connection.observe(Watch(lost=lambda _: lost.append(time.monotonic())))
         setattr(proxy, fault, True)

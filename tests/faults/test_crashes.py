@@ -13,7 +13,7 @@ from tests.faults.network import run_fleet
 def watch_calls(client) -> list[tuple[float, str]]:
     """Every bundle with a call in it that is sent from now on: when, and where to."""
     sent = []
-    connection = client._directory._transport._connection
+    connection = client.transport._connection
     put = connection.put
 
     def noting(subject, reply, payload):

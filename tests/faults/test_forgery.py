@@ -85,7 +85,7 @@ async def announce(stranger: Bare, action: str, *nodes: Node) -> None:
 
 def known(client: Client) -> set[str]:
     """The nodes that a client would call."""
-    return {peer.node.id for peer in client._directory.routes["golden"].peers}
+    return {node.id for node in client.nodes("golden")}
 
 
 async def test_forged_answers_with_wrong_ids_are_ignored_and_counted(server, verdict) -> None:
@@ -103,8 +103,8 @@ async def test_forged_answers_with_wrong_ids_are_ignored_and_counted(server, ver
         await award(client)
         slow.called.clear()
         slow.go.clear()
-        transport = client._directory._transport
-        inbox, (connection,) = transport.inbox, client._directory._channels
+        transport = client.transport
+        inbox, (connection,) = transport.inbox, client._pool._channels
         lookup = client.registry._query._prefix.removesuffix(".")
         waiting = scope.start(award(client))
         await slow.called.wait()
@@ -141,7 +141,7 @@ async def test_an_inbox_cannot_be_guessed(server, verdict) -> None:
     row = verdict("Guessing the inbox of a connection", "at least 96 random bits; no two alike")
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(client_of(server.address)) for _ in range(30)]
-        inboxes = {client._directory._transport.inbox for client in clients}
+        inboxes = {client.transport.inbox for client in clients}
     random.seed(1)
     tokens = [fresh_token() for _ in range(10_000)]
     random.seed(1)
@@ -191,7 +191,7 @@ async def test_with_permissions_the_server_refuses_a_forged_record(tmp_path, ver
                 await stranger.subscribe(subject)
             await stranger.flush()
             await until(lambda: len(denied) >= 7)
-            await client._directory._transport._connection.check()
+            await client.transport._connection.check()
             after = known(client)
             answers = [await award(client) for _ in range(20)]
 

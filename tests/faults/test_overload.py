@@ -135,7 +135,7 @@ async def test_a_flood_of_requests_takes_no_more_memory_than_its_bound(
             for n in range(64)
         ]
         bundle = bundle_of(parts)
-        connection = hostile._directory._transport._connection
+        connection = hostile.transport._connection
         before, peak, sent = program.memory(), 0.0, 0
         ends = time.monotonic() + 2.0
         while time.monotonic() < ends:

@@ -125,19 +125,19 @@ async def test_answers_may_come_twice_late_and_in_any_order(server, verdict, met
         asked += [*missed, await peer.request()]
         await peer.reply(asked[-1], "well")
         well, after = await last, await numbers(server)
-        (connection,) = client._directory._channels
+        counted = client.options.metrics.client
 
     wanted = {json.loads(each.body)["number"]: firsts[each.id] for each in asked[:200]}
     spare = len(answers) - len(calls) + len(missed)
     row.measured = (
         f"{len(answers) + len(missed)} answers, "
-        f"{connection.counters.late_replies} of {spare} spare ones counted, "
+        f"{counted.late_replies} of {spare} spare ones counted, "
         f"{len({each.id for each in asked})} ids for {len(asked)} calls"
     )
     assert got == [str([number, wanted[number]]) for number in range(200)]
     assert ends == {"DeadlineExceeded"}
     assert well == "well"
-    assert connection.counters.late_replies == spare
+    assert counted.late_replies == spare
     assert len({each.id for each in asked}) == len(asked)
     assert after == before
 
@@ -155,8 +155,9 @@ async def test_answers_that_nobody_asked_for_are_counted(server, verdict) -> Non
         call = scope.start(fate(client, 1))
         asked = await peer.request()
         before = await numbers(server)
-        (connection,) = client._directory._channels
-        counters = client._directory._transport.counters
+        (channel,) = client._pool._channels
+        counted = client.options.metrics.client
+        counters = client.transport.counters
         for id in ("", "0", "2", "-1", "1 ", "x" * 300):
             await peer.reply(asked._replace(headers={"Micro-Id": id}), "forged")
         for token in ("zz", "zz.1", "0.1", "0" * 40):
@@ -164,16 +165,14 @@ async def test_answers_that_nobody_asked_for_are_counted(server, verdict) -> Non
             await peer.reply(asked._replace(to=to), "forged")
         await peer.reply(asked, "own")
         got = await call
-        connection.socket.close()
+        channel.socket.close()
         await peer.reply(asked, "too late")
         await until(lambda: counters.orphaned_replies == 5)
         after = await numbers(server)
 
-    row.measured = (
-        f"{connection.counters.late_replies} on its socket, {counters.orphaned_replies} elsewhere"
-    )
+    row.measured = f"{counted.late_replies} on its socket, {counters.orphaned_replies} elsewhere"
     assert got == "own"
-    assert connection.counters.late_replies == 6
+    assert counted.late_replies == 6
     assert after == before
 
 
@@ -204,7 +203,7 @@ async def test_a_service_of_another_age_is_called_in_the_common_dialect(
                 news = {"Action": "create", "Service": record, **unknown}
                 await peer.nats.publish(subject, json.dumps(news).encode())
         got = [await call for call in calls]
-        garbage = client._directory._transport.counters.malformed
+        garbage = client.transport.counters.malformed
 
     row.measured = f"{got.count(got[0])} of {len(got)} calls answered, {garbage} messages dropped"
     assert got == [str({"number": 1, "unknown": {}})] * 2
@@ -239,7 +238,7 @@ async def test_words_that_only_newer_peers_know_are_no_answers(server, verdict) 
             await peer.reply(asked, "", Micro_Error="EOS")
             items = [item async for item in stream]
         got = await call
-        garbage = client._directory._transport.counters.malformed
+        garbage = client.transport.counters.malformed
 
     row.measured = f"{garbage} envelopes dropped; the call got {got!r}, the stream {items}"
     assert got == "own"

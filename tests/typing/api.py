@@ -36,6 +36,7 @@ from micro import (
     ResourceExhausted,
     Response,
     Service,
+    ServiceUnavailable,
     Settings,
     Strategy,
     Unauthorized,
@@ -265,6 +266,7 @@ def errors(error: MicroError) -> tuple[type[MicroError], ...]:
         NotFound,
         PayloadTooLarge,
         ResourceExhausted,
+        ServiceUnavailable,
         Unauthorized,
         Unavailable,
     )

@@ -20,7 +20,7 @@ from micro import (
     Service,
     Unavailable,
 )
-from micro.errors import TransportError
+from micro.errors import ServiceUnavailable, TransportError
 from micro.wire.errors import error_from_wire
 from micro.wire.flow import WINDOW_ITEMS, ReceiveWindow, SendCredit
 from micro.wire.headers import ERROR, ID, SIGNAL, STREAM
@@ -165,8 +165,8 @@ async def test_many_streams_share_one_connection(streams: Streams) -> None:
                 return [number async for number in numbers]
 
         results = await asyncio.gather(*(read(count) for count in range(50)))
-        (peer,) = client._directory.routes["points"].peers
-        assert peer.in_flight == 0
+        (node,) = client.nodes("points")
+        assert node.in_flight == 0
 
     assert results == [list(range(count)) for count in range(50)]
 
@@ -442,7 +442,7 @@ async def test_an_unknown_stream_is_not_found(streams: Streams) -> None:
         with pytest.raises(NotFound, match=r"Points\.Nope"):
             async with client.stream("points", "Points.Nope", None, int) as stream:
                 await stream.receive()
-        with pytest.raises(NotFound, match="nobody"):
+        with pytest.raises(ServiceUnavailable, match="nobody"):
             async with client.stream("nobody", "Points.Nope", None, int):
                 pass
 

@@ -51,6 +51,11 @@ class NatsRegistry(Registry, Observer):
         self._heard_bytes = 0
         connection.observe(self)
 
+    @property
+    def reachable(self) -> bool:
+        """Whether there is a connection now."""
+        return self._connection.connected
+
     def register(self, record: ServiceRecord, *, ttl: float, interval: float) -> Registration:
         """Answer for a record and announce it; see `Registry.register`.
 

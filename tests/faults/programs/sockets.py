@@ -48,7 +48,7 @@ async def pour(job: Job) -> AsyncIterator[str]:
 @service.handler
 async def count() -> dict[str, int]:
     """What is open: sockets, and calls and streams on them."""
-    transport = service.client._directory._transport
+    transport = service.client.transport
     sockets = [s for each in transport._listeners.values() for s in each.sockets.values()]
     calls = sum(len(each._receiver.calls) for each in sockets)
     return {"sockets": len(sockets), "calls": calls}
