@@ -7,12 +7,12 @@ import math
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import nats
 from nats.aio.client import Client as Bare
 
-from micro import Client, MicroError, Service
+from micro import Client, Service
 from micro.message import Message
 from micro.registry.record import Node, ServiceRecord
 from micro.scope import open_scope
@@ -200,13 +200,13 @@ async def test_with_permissions_the_server_refuses_a_forged_record(tmp_path, ver
     assert all("permissions violation" in text.lower() for text in denied)
 
 
-async def test_a_forged_node_is_called_and_a_forged_departure_removes_no_node(
+async def test_a_forged_node_gets_no_calls_and_a_forged_departure_removes_no_node(
     server, verdict
 ) -> None:
     row = verdict(
         "A stranger who may publish anything registers a node of another service, and deregisters "
         "the true one",
-        "calls go to the forged node, as docs/operations.md says; both are asked before one is "
+        "the forged node answers no probe, so no call goes there; both are asked before one is "
         "removed, and the true one stays",
     )
     settings = Settings(transport_address=(server.address,))
@@ -220,15 +220,14 @@ async def test_a_forged_node_is_called_and_a_forged_departure_removes_no_node(
         (true,) = (await client.registry.get_service("golden"))[0].nodes
         await announce(stranger, "create", forged("stranger.listens"))
         await until(lambda: len(known(client)) == 2)
-        for _ in range(4):
-            with suppress(MicroError):
-                await award(client, timeout=0.1)
+        for _ in range(20):
+            await award(client, timeout=1.0)
         taken = stolen.pending_msgs
         await announce(stranger, "delete", true, forged("stranger.listens"))
         seconds = await until(lambda: known(client) == {true.id})
         answers = [await award(client) for _ in range(20)]
 
-    row.measured = f"{taken} of 4 calls taken; the forged node is gone after {seconds:.2f} s"
-    assert taken
+    row.measured = f"0 of 20 calls lost, {taken} probes; forged node gone after {seconds:.2f} s"
+    assert taken <= 2
     assert seconds < 3.0
     assert len(answers) == 20

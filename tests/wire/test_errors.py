@@ -22,6 +22,7 @@ CLASSES = [
 REBUILT_AS = {
     "CodecError": "BadRequest",
     "InvalidName": "BadRequest",
+    "ServiceUnavailable": "Unavailable",
     "TransportError": "Unavailable",
     "ConnectionLost": "Unavailable",
     "SocketClosed": "Unavailable",
