@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import nats
 from nats.aio.client import Client as Bare
 
-from micro import Client, Service
+from micro import Client, DeadlineExceeded, Service
 from micro.message import Message
 from micro.registry.record import Node, ServiceRecord
 from micro.scope import open_scope
@@ -200,13 +200,13 @@ async def test_with_permissions_the_server_refuses_a_forged_record(tmp_path, ver
     assert all("permissions violation" in text.lower() for text in denied)
 
 
-async def test_a_forged_node_gets_no_calls_and_a_forged_departure_removes_no_node(
+async def test_a_forged_node_costs_one_call_and_a_forged_departure_removes_no_node(
     server, verdict
 ) -> None:
     row = verdict(
         "A stranger who may publish anything registers a node of another service, and deregisters "
         "the true one",
-        "the forged node answers no probe, so no call goes there; both are asked before one is "
+        "the forged node gets no more calls after the first; both are asked before one is "
         "removed, and the true one stays",
     )
     settings = Settings(transport_address=(server.address,))
@@ -215,19 +215,22 @@ async def test_a_forged_node_gets_no_calls_and_a_forged_departure_removes_no_nod
         client_of(server.address) as client,
         bare(server.address) as stranger,
     ):
-        stolen = await stranger.subscribe("stranger.listens")
+        await stranger.subscribe("stranger.listens")
         await award(client)
         (true,) = (await client.registry.get_service("golden"))[0].nodes
         await announce(stranger, "create", forged("stranger.listens"))
         await until(lambda: len(known(client)) == 2)
+        lost = 0
         for _ in range(20):
-            await award(client, timeout=1.0)
-        taken = stolen.pending_msgs
+            try:
+                await award(client, timeout=0.1)
+            except DeadlineExceeded:
+                lost += 1
         await announce(stranger, "delete", true, forged("stranger.listens"))
         seconds = await until(lambda: known(client) == {true.id})
         answers = [await award(client) for _ in range(20)]
 
-    row.measured = f"0 of 20 calls lost, {taken} probes; forged node gone after {seconds:.2f} s"
-    assert taken <= 2
+    row.measured = f"{lost} of 20 calls lost; forged node gone after {seconds:.2f} s"
+    assert lost <= 1
     assert seconds < 3.0
     assert len(answers) == 20
