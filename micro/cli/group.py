@@ -8,10 +8,12 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import click
 
+from micro.errors import PluginError
 from micro.settings.flags import given_flags, parse_flags, setting_options
 from micro.settings.hints import nearest
 from micro.settings.kinds import read_duration
@@ -33,6 +35,9 @@ _COMMANDS = {
     "health": ("health", "Make a round trip to the servers in use."),
     "version": ("version", "Show versions and installed plugins."),
 }
+COMMANDS_GROUP = "micro.commands"
+"""The entry-point group in which packages add commands."""
+
 _EXIT_CODES = (
     ("0", "it worked"),
     ("1", "the call failed"),
@@ -48,29 +53,55 @@ class CommandTable(click.Group):
     """The commands by name, each imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """All names, in the order of the help."""
-        return list(_COMMANDS)
+        """All names, in the order of the help; those of other packages come last."""
+        return [*_COMMANDS, *sorted(_added())]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command.
 
         Raises:
             UsageError: there is none of that name.
+            PluginError: the package that adds it cannot be imported.
         """
-        if cmd_name not in _COMMANDS:
-            hint = nearest(cmd_name, _COMMANDS)
-            also = f"did you mean {hint!r}?" if hint else f"there are {', '.join(_COMMANDS)}"
-            raise click.UsageError(f"there is no command {cmd_name!r}; {also}", ctx)
-        module = importlib.import_module(f"micro.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
+        if cmd_name in _COMMANDS:
+            module = importlib.import_module(f"micro.cli.{_COMMANDS[cmd_name][0]}")
+            command: click.Command = getattr(module, cmd_name)
+            return command
+        if (entry := _added().get(cmd_name)) is not None:
+            return _load(entry)
+        known = self.list_commands(ctx)
+        hint = nearest(cmd_name, known)
+        also = f"did you mean {hint!r}?" if hint else f"there are {', '.join(known)}"
+        raise click.UsageError(f"there is no command {cmd_name!r}; {also}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the table without importing what is in it."""
+        rows = [(name, about) for name, (_, about) in _COMMANDS.items()]
+        rows += [(name, f"Added by {_package(entry)}.") for name, entry in sorted(_added().items())]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, about) for name, (_, about) in _COMMANDS.items()])
+            formatter.write_dl(rows)
         with formatter.section("Exit codes"):
             formatter.write_dl(_EXIT_CODES)
+
+
+def _added() -> dict[str, EntryPoint]:
+    """The commands of other packages; ours cannot be replaced."""
+    found = {entry.name: entry for entry in entry_points(group=COMMANDS_GROUP)}
+    return {name: entry for name, entry in found.items() if name not in _COMMANDS}
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.value
+
+
+def _load(entry: EntryPoint) -> click.Command:
+    try:
+        command = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise PluginError(f"command {entry.name!r} of {_package(entry)}: {error}") from error
+    if not isinstance(command, click.Command):
+        raise PluginError(f"command {entry.name!r} of {_package(entry)} is not a click command")
+    return command
 
 
 class SettingsCommand(click.Command):
