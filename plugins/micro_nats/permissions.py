@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from micro_nats.registry.broadcast import WATCH_TOPICS
-from micro_nats.registry.query import QUERY_TOPICS
+from micro_nats.registry.subjects import QUERY_TOPICS, WATCH_TOPICS
 
 __all__ = ["RULES", "Access", "Capability", "Grant", "Needs", "Rule", "as_config", "grants_for"]
 

@@ -141,6 +141,7 @@ class Dialer:
             try:
                 return await self._try(server)
             except Exception as error:
+                _raise_if_cancelled(error)
                 # Sockets, TLS, HTTP, keys and files: each library has errors of its own.
                 failures[server.url] = _reason(error)
                 lasting = lasting or _lasting(error, server.url)
@@ -167,6 +168,17 @@ class Dialer:
         if server in self._discovered and not arguments.get("tls_hostname"):
             arguments["tls_hostname"] = self._options.servers[0].host
         return arguments
+
+
+def _raise_if_cancelled(error: Exception) -> None:
+    """Cancel the task if it was told to end: the error may have taken the cancellation's place.
+
+    That is what `asyncio.wait_for`, which nats-py uses, does on Python 3.11 when a connection
+    fails just when it is cancelled.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 def _reason(error: Exception) -> str:
