@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Self
 
 from micro.codec import Codecs
@@ -18,6 +18,7 @@ from micro.scope import open_scope
 from micro.server.admission import AdmissionControl
 from micro.server.call import Call, Mounted, weight_of
 from micro.server.channel import ServerChannel
+from micro.server.draining import DRAIN_INTERVAL_SECONDS, StreamDrain
 from micro.server.execution import Execution, Host
 from micro.server.options import ServerOptions
 from micro.server.outcomes import Outcomes
@@ -146,7 +147,7 @@ class Server:
         }
 
     async def drain(self, grace: float) -> list[str]:
-        """Refuse new requests from now on, and wait for those that run.
+        """Refuse new requests from now on, and wait for those that run; idle streams are ended.
 
         Returns:
             The endpoints of what still ran after `grace` seconds and was cancelled.
@@ -159,10 +160,17 @@ class Server:
             self._idle.set()
         try:
             async with asyncio.timeout(grace):
-                await self._idle.wait()
+                await self._wait_until_idle()
         except TimeoutError:
             return await self._cut_off(tuple(self._open_calls()))
         return await self._threads.settle(max(0.0, end - time.monotonic()))
+
+    async def _wait_until_idle(self) -> None:
+        streams = StreamDrain()
+        while not self._idle.is_set():
+            streams.end_idle(tuple(self._open_calls()))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), DRAIN_INTERVAL_SECONDS)
 
     async def _cut_off(self, calls: Iterable[Call]) -> list[str]:
         """End calls that did not end by themselves; returns the endpoints of those that ran."""
