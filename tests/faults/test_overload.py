@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -74,6 +75,73 @@ async def test_a_service_keeps_its_pace_under_four_times_its_capacity(
     assert grown < 3.0
     assert again < 5.0
     assert within(after.calls, share) < 1.5 * unloaded
+
+
+CPU_SECONDS = 0.005
+DEADLINE_SECONDS = 1.0
+
+
+async def call_in_turn(client, kind: str, seconds: float) -> int:
+    """Call from four workers, each call after the last one's answer; how many were answered."""
+    done = 0
+    end = time.monotonic() + seconds
+
+    async def work() -> None:
+        nonlocal done
+        while time.monotonic() < end:
+            job = {"number": -1, "seconds": CPU_SECONDS}
+            await client.call("points", f"Points.{kind.capitalize()}", job)
+            done += 1
+
+    await asyncio.gather(*(work() for _ in range(4)))
+    return done
+
+
+@pytest.mark.parametrize(("factor", "share"), [(1.5, 0.9), (3.0, 0.9), (10.0, 0.8)])
+async def test_handlers_that_use_the_processor_keep_their_pace_under_overload(
+    server, tmp_path, verdict, factor, share
+) -> None:
+    row = verdict(
+        f"{factor:g} times as many calls as the processor has time for (5 ms each), default limits",
+        f"answers per second of processor >= {share:.0%} of those without overload, refusals are "
+        "429, no handler begins after its deadline (1 s), a light endpoint goes on answering",
+    )
+    async with (
+        run_fleet([server.address], tmp_path, 1) as fleet,
+        client_of(server.address) as client,
+        client_of(server.address) as other,
+    ):
+        program = fleet["n1"]
+        await call_in_turn(client, "burn", 0.3)
+        # Per second of its processor: the machine has other things to do, too.
+        used = program.cpu()
+        done = await call_in_turn(client, "burn", 2.0)
+        used = program.cpu() - used
+        capacity, rate = done / used, done / 2.0 * factor
+        options = {"retries": 0, "timeout": DEADLINE_SECONDS}
+        before = program.cpu()
+        async with (
+            run_load(other, rate=30, kinds=("read",), **options) as light,
+            run_load(client, rate=rate, kinds=("burn",), seconds=CPU_SECONDS, **options) as load,
+        ):
+            await lasts(3.0)
+        spent = program.cpu() - before
+        began = {number: moment for number, _, moment in fleet.journal.entries("burn")}
+
+    answered = [call for call in load.calls if not call.error]
+    late = [c for c in load.calls if began.get(c.number, 0.0) > c.started + DEADLINE_SECONDS]
+    errors = {call.error for call in load.failed}
+    goodput = len(answered) / spent / capacity
+    row.measured = (
+        f"{goodput:.0%}; {len(answered)} answered, {len(load.failed)} refused, {len(late)} late; "
+        f"light calls: {len(light.failed)} of {len(light.calls)} failed, p99 "
+        f"{within(light.calls) * 1000:.0f} ms"
+    )
+    assert goodput >= share
+    assert spent >= used / 2, "it was idle while it refused"
+    assert errors == {"ResourceExhausted"}, load.errors
+    assert not late
+    assert not light.failed, light.errors
 
 
 async def test_a_flood_of_events_takes_no_more_memory_than_its_bound(

@@ -47,9 +47,7 @@ def stream_service(gauge: Gauge) -> Service:
     return service
 
 
-@pytest.mark.parametrize(
-    ("endpoint", "bound"), [("Silent", 3.0), ("Read", 2.0), ("Endless", 6.0)]
-)
+@pytest.mark.parametrize(("endpoint", "bound"), [("Silent", 3.0), ("Read", 2.0), ("Endless", 6.0)])
 async def test_a_stream_that_does_not_end_is_ended_early(
     gauge: Gauge, endpoint: str, bound: float
 ) -> None:

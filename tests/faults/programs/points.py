@@ -50,6 +50,34 @@ async def award(job: Job) -> Done:
     return await work("award", job)
 
 
+def burn_processor(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+@service.handler
+async def burn(job: Job) -> Done:
+    note("burn", job.number)
+    burn_processor(job.seconds)
+    return Done(number=job.number, node=NODE)
+
+
+@service.handler
+async def burn_later(job: Job) -> Done:
+    note("burn_later", job.number)
+    await asyncio.sleep(0)
+    burn_processor(job.seconds)
+    return Done(number=job.number, node=NODE)
+
+
+@service.handler
+def burn_in_thread(job: Job) -> Done:
+    note("burn_in_thread", job.number)
+    burn_processor(job.seconds)
+    return Done(number=job.number, node=NODE)
+
+
 @service.handler(max_concurrency=LIMIT)
 async def scarce(job: Job) -> Done:
     return await work("scarce", job)
