@@ -1,22 +1,39 @@
-"""Notices code that blocks the event loop, and says where it stands.
+"""Notices code that blocks the event loop, and says where it is.
 
 While the loop is blocked nothing is answered, and no task can say so: a thread watches it instead.
+Time without the processor is not a block: on a busy machine, or after a SIGSTOP, the loop is late
+through no fault of its code.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import selectors
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
 
 __all__ = ["Watchdog", "watch_loop"]
 
 _log = logging.getLogger("micro.watchdog")
+_MICRO = str(Path(__file__).parents[1])
+_PLUGINS = str(Path(__file__).parents[2] / "plugins")
+_ASYNCIO = str(Path(asyncio.__file__).parent)
+_MAX_OWN_FRAMES = 4
+
+
+class _ThreadTimes(NamedTuple):
+    """Seconds that a thread has run, and that it has waited for a processor."""
+
+    ran: float
+    waited: float
 
 
 class Watchdog:
@@ -35,7 +52,8 @@ class Watchdog:
         self._loop = loop
         self._threshold = threshold
         self._owner = threading.get_ident()
-        self._beat = time.monotonic()
+        self._native = threading.get_native_id()
+        self._answered_at = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="micro-watchdog", daemon=True)
 
@@ -53,17 +71,34 @@ class Watchdog:
         return {"micro.watchdog.stalls": self.stalls}
 
     def _watch(self) -> None:
-        asked = 0.0
-        reported = True
-        while not self._over.wait(self._threshold / 2):
-            if self._beat >= asked:
+        interval = self._threshold / 2
+        asked_at, reported = 0.0, True
+        before = self._times()
+        away = 0.0
+        looked_at = time.monotonic()
+        while not self._over.wait(interval):
+            now = time.monotonic()
+            # What this thread missed, the loop may have missed as well: the process was stopped.
+            away += max(0.0, now - looked_at - interval)
+            looked_at = now
+            if self._answered_at >= asked_at:
                 if not self._ask():
                     return
-                asked = time.monotonic()
-                reported = False
-            elif not reported and time.monotonic() - asked >= self._threshold:
-                reported = True
-                self._report(time.monotonic() - asked)
+                asked_at, reported, away = now, False, 0.0
+                before = self._times()
+            elif not reported:
+                seconds = self._blocked_for(now - asked_at, before, away)
+                reported = seconds >= self._threshold and self._report(seconds)
+
+    def _blocked_for(self, passed: float, before: _ThreadTimes, away: float) -> float:
+        """Of the seconds passed, those that the loop's thread ran or slept by its own will."""
+        times = self._times()
+        ran = times.ran - before.ran
+        waited = times.waited - before.waited
+        return ran + max(0.0, passed - ran - waited - away)
+
+    def _times(self) -> _ThreadTimes:
+        return _thread_times(self._native)
 
     def _ask(self) -> bool:
         try:
@@ -73,18 +108,50 @@ class Watchdog:
         return True
 
     def _answer(self) -> None:
-        self._beat = time.monotonic()
+        self._answered_at = time.monotonic()
 
-    def _report(self, seconds: float) -> None:
-        self.stalls += 1
+    def _report(self, seconds: float) -> bool:
+        """Log where the loop is; false when it waits for events, and so is not blocked."""
         frame = sys._current_frames().get(self._owner)
-        stack = "".join(traceback.format_stack(frame)) if frame is not None else "unknown\n"
+        if frame is None or frame.f_code.co_filename == selectors.__file__:
+            return False
+        frames = _blocking_frames(frame)
+        if not frames:
+            return False
+        self.stalls += 1
+        culprit = frames[0]
         _log.warning(
-            "the event loop has been blocked for %.0f ms; use 'async' calls, or a plain 'def' "
-            "handler, which runs in a thread. It stands here:\n%s",
+            "the event loop has been blocked for %.0f ms by %s (%s:%s); use 'async' calls, or a "
+            "plain 'def' handler, which runs in a thread. It is here:\n%s",
             seconds * 1000,
-            stack.rstrip(),
+            culprit.name,
+            culprit.filename,
+            culprit.lineno,
+            "".join(traceback.format_list(frames)).rstrip(),
         )
+        return True
+
+
+def _thread_times(native: int) -> _ThreadTimes:
+    """What Linux tells of a thread's time; zeros elsewhere."""
+    try:
+        text = Path(f"/proc/self/task/{native}/schedstat").read_text()
+    except OSError:
+        return _ThreadTimes(0.0, 0.0)
+    ran, waited, *_ = (int(number) / 1e9 for number in text.split())
+    return _ThreadTimes(ran, waited)
+
+
+def _blocking_frames(frame: FrameType) -> list[traceback.FrameSummary]:
+    """The frames below the event loop, without the framework's own as far as there are others."""
+    inner: list[traceback.FrameSummary] = []
+    for each in traceback.extract_stack(frame):
+        if each.filename.startswith(_ASYNCIO):
+            inner = []
+        else:
+            inner.append(each)
+    users = [each for each in inner if not each.filename.startswith((_MICRO, _PLUGINS))]
+    return users or inner[-_MAX_OWN_FRAMES:]
 
 
 @contextmanager
