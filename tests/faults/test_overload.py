@@ -208,7 +208,7 @@ async def test_a_flood_of_requests_takes_no_more_memory_than_its_bound(
         ends = time.monotonic() + 2.0
         while time.monotonic() < ends:
             for number in range(50):
-                connection.put(address, f"_INBOX.nobody.{number}.1", bundle)
+                connection.publish_now(address, f"_INBOX.nobody.{number}.1", bundle)
             await connection.flush()
             sent += 50 * 64
             peak = max(peak, program.memory() - before)
