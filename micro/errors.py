@@ -39,6 +39,7 @@ __all__ = [
     "MethodNotAllowed",
     "MicroError",
     "NoResponders",
+    "NoSubscribers",
     "NotFound",
     "PayloadTooLarge",
     "PluginError",
@@ -270,6 +271,13 @@ class NoResponders(TransportError):
     def __init__(self, detail: str = "", *, bundle: int | None = None) -> None:
         super().__init__(detail, refused=True)
         self.bundle = bundle
+
+
+class NoSubscribers(Unavailable):
+    """503: no one is subscribed to the topic, so the event reached no one."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, refused=True)
 
 
 class UsageError(MicroError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from micro.errors import Unimplemented
 from micro.message import Message
 from micro.scope import Resource
 
@@ -101,6 +102,19 @@ class Broker(ABC):
             ConnectionLost: there was no connection within the bound; it was not sent.
             PayloadTooLarge: the message cannot fit.
         """
+
+    async def publish_confirmed(self, topic: str, message: Message) -> None:
+        """Publish, and return when at least one subscription will receive the message.
+
+        It says nothing about what the subscriber does with it. A broker that can tell overrides it.
+
+        Raises:
+            NoSubscribers: no one is subscribed; the message reached no one.
+            Unimplemented: the broker cannot tell; nothing was sent.
+            InvalidName, ConnectionLost, PayloadTooLarge: see `publish`.
+        """
+        del message
+        raise Unimplemented(f"this broker cannot tell whether {topic!r} has subscribers")
 
     @abstractmethod
     async def subscribe(

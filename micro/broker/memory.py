@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextvars import copy_context
 
 from micro.broker.contract import Broker, Deliver, PlainDelivery, Subscription
-from micro.errors import ConnectionLost, PayloadTooLarge
+from micro.errors import ConnectionLost, NoSubscribers, PayloadTooLarge
 from micro.message import Message
 from micro.names import check_pattern, check_queue, check_topic, topic_matches
 
@@ -52,6 +52,14 @@ class MemoryBroker(Broker):
             target.push(topic, message)
         if any(target.is_full for target in targets):
             await asyncio.sleep(0)  # one turn delivers all that waits
+
+    async def publish_confirmed(self, topic: str, message: Message) -> None:
+        """Route a message if it has a subscription; see `Broker.publish_confirmed`."""
+        check_topic(topic)
+        self._check_open()
+        if not any(True for _ in self._matching(topic)):
+            raise NoSubscribers(f"no one is subscribed to {topic!r}")
+        await self.publish(topic, message)
 
     async def subscribe(
         self, topic: str, deliver: Deliver, *, queue: str | None = None

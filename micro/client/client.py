@@ -233,24 +233,28 @@ class Client:
         *,
         headers: dict[str, str] | None = None,
         content_type: str | None = None,
+        confirm: bool = False,
     ) -> None:
         """Publish an event.
 
-        Returns when it is on its way. Delivery is at most once: a subscriber that is away, and
-        with a NATS broker an event in flight when the connection breaks, misses it; `flush` tells
-        that the server has taken all that was published before.
+        Returns when the event is on its way. Delivery is at most once: a subscriber that is away
+        misses it, and so may all when the connection breaks; `flush` tells that the server has
+        received all that was published before.
 
         Args:
             topic: Where; no wildcards.
             event: A value that the codec can write.
             headers: Headers of the application's own.
             content_type: How to write it.
+            confirm: Wait until the broker says that someone is subscribed, for one round trip.
 
         Raises:
             InvalidName: the topic cannot be used.
             ConnectionLost: there was no connection within the broker's bound.
+            NoSubscribers: with `confirm`, no one is subscribed to the topic.
+            Unimplemented: with `confirm`, the broker cannot tell.
         """
-        await self._publisher.publish(topic, event, headers, content_type)
+        await self._publisher.publish(topic, event, headers, content_type, confirm=confirm)
 
     async def flush(self) -> None:
         """Wait until the broker has taken all that was published before."""

@@ -13,7 +13,7 @@ from micro.errors import MicroError
 from micro.message import Message
 from micro.middleware import Layer, Request, Response, fold
 from micro.telemetry.metrics import PublisherCounters
-from micro.wire.headers import application_headers, event_headers
+from micro.wire.headers import CONTENT_TYPE, application_headers, event_headers
 
 __all__ = ["Publisher"]
 
@@ -42,34 +42,57 @@ class Publisher:
         self._broker = broker
         self._codecs = codecs
         self._content_type = content_type
-        self._chain = fold(layers, self._last) if layers else None
+        self._chain = fold(layers, self._publish_last) if layers else None
+        self._confirmed_chain = fold(layers, self._confirm_last) if layers else None
         self._ids = _event_ids()
 
     async def publish(
-        self, topic: str, event: Any, headers: dict[str, str] | None, content_type: str | None
+        self,
+        topic: str,
+        event: Any,
+        headers: dict[str, str] | None,
+        content_type: str | None,
+        *,
+        confirm: bool = False,
     ) -> None:
         """Publish one event; see `Client.publish`."""
-        if self._chain is None:
-            await self._send(topic, event, headers, content_type or self._content_type)
+        chain = self._confirmed_chain if confirm else self._chain
+        if chain is None:
+            message = self._message(topic, event, headers, content_type or self._content_type)
+            await self._send(topic, message, confirm)
             return
         given = dict(headers or {})
-        given["Content-Type"] = content_type or self._content_type
-        await self._chain(Request("publisher", "", topic, given, event, None))
+        given[CONTENT_TYPE] = content_type or self._content_type
+        await chain(Request("publisher", "", topic, given, event, None))
 
-    async def _last(self, request: Request) -> Response:
-        kind = request.headers.pop("Content-Type", self._content_type)
-        await self._send(request.endpoint, request.value, request.headers, kind)
+    async def _publish_last(self, request: Request) -> Response:
+        await self._send(request.endpoint, self._layered_message(request), confirm=False)
         return Response(None, {})
 
-    async def _send(
+    async def _confirm_last(self, request: Request) -> Response:
+        await self._send(request.endpoint, self._layered_message(request), confirm=True)
+        return Response(None, {})
+
+    def _layered_message(self, request: Request) -> Message:
+        # Layers see the content type among the headers and may change it.
+        content_type = request.headers.pop(CONTENT_TYPE, self._content_type)
+        return self._message(request.endpoint, request.value, request.headers, content_type)
+
+    def _message(
         self, topic: str, event: Any, headers: dict[str, str] | None, content_type: str
-    ) -> None:
+    ) -> Message:
         body = self._codecs.encoder_for(content_type, type(event))(event)
         outgoing = event_headers(topic, next(self._ids), content_type)
         if headers:
             outgoing = {**application_headers(headers), **outgoing}
+        return Message(outgoing, body)
+
+    async def _send(self, topic: str, message: Message, confirm: bool) -> None:
         try:
-            await self._broker.publish(topic, Message(outgoing, body))
+            if confirm:
+                await self._broker.publish_confirmed(topic, message)
+            else:
+                await self._broker.publish(topic, message)
         except MicroError:
             self._counters.failed += 1
             raise

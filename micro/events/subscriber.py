@@ -18,6 +18,7 @@ from micro.concurrency.threads import Threads
 from micro.concurrency.timers import Timers
 from micro.context import Context, ambient_context
 from micro.errors import MicroError
+from micro.events.content import guess_content_type
 from micro.handlers.endpoint import SubscriberSpec
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.scope import Scope
@@ -27,7 +28,6 @@ from micro.wire.headers import CONTENT_TYPE, ID, canonical
 __all__ = ["Host", "Subscriber", "SubscriberOptions"]
 
 _log = logging.getLogger("micro.subscriber")
-_JSON = "application/json"
 _MAX_FAILURES_LOGGED_PER_SECOND = 10
 
 
@@ -103,6 +103,7 @@ class Subscriber:
         self._chain: Next | None = None
         if options.middleware:
             self._chain = fold(options.middleware, self._innermost)
+        self._guess = guess_content_type(host.codecs, spec.event_type)
         self._in_threads: set[asyncio.Task[Any]] = set()
         self._dropped = LogLimit()
         self._failures = LogLimit(_MAX_FAILURES_LOGGED_PER_SECOND)
@@ -199,7 +200,7 @@ class Subscriber:
         content_type = headers.get(CONTENT_TYPE)
         if content_type is None or ID not in headers:
             headers = canonical(headers)
-            content_type = headers.get(CONTENT_TYPE, _JSON)
+            content_type = headers.get(CONTENT_TYPE) or self._guess(body)
         if spec.takes_event:
             try:
                 event = host.codecs.decoder_for(content_type, spec.event_type)(body)

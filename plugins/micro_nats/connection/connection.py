@@ -71,6 +71,11 @@ class Connection(Observer):
         return self._options.connect_timeout
 
     @property
+    def bare_events(self) -> bool:
+        """Whether events are to be published without go-micro's envelope."""
+        return self._settings.bare_events
+
+    @property
     def buffered(self) -> int:
         """Bytes that wait to be sent."""
         return self._link.buffered if self._link is not None else 0

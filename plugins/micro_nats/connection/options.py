@@ -31,6 +31,7 @@ _OURS = {
     "skip_subject_validation",
     "verbose",
 }
+_OWN = ("envelope", "reconnect_wait_max", "reply_prefixes")
 _TLS_FILES = ("tls_ca", "tls_cert", "tls_key")
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True}
 _UNTRUTH = {"false": False, "0": False, "no": False, "off": False}
@@ -52,6 +53,7 @@ class ConnectOptions:
         certified: Whether a certificate of the client's own is given, as far as anybody knows.
         inbox_prefix: What this process's reply subjects begin with.
         reply_prefixes: What peers' reply subjects may begin with besides.
+        bare_events: Whether events are published without go-micro's envelope.
         reconnect_wait: Seconds before a second try to reconnect; later ones wait longer.
         reconnect_wait_max: Seconds that no wait exceeds.
     """
@@ -61,6 +63,7 @@ class ConnectOptions:
     certified: bool = False
     inbox_prefix: str = "_INBOX"
     reply_prefixes: tuple[str, ...] = ()
+    bare_events: bool = False
     reconnect_wait: float = 0.1
     reconnect_wait_max: float = 3.0
 
@@ -95,6 +98,7 @@ def read_options(options: BackendOptions) -> ConnectOptions:
     driver = dict(options.driver)
     files = {name: driver.pop(name, None) for name in _TLS_FILES}
     reply_prefixes = _split(driver.pop("reply_prefixes", ""))
+    envelope = _choice("envelope", driver.pop("envelope", "go-micro"), ("go-micro", "bare"))
     longest = _number("reconnect_wait_max", driver.pop("reconnect_wait_max", 3.0))
     first = _number("reconnect_time_wait", driver.pop("reconnect_time_wait", 0.1))
     connect = dict(_DEFAULTS)
@@ -110,6 +114,7 @@ def read_options(options: BackendOptions) -> ConnectOptions:
         certified=files["tls_cert"] is not None or "tls" in driver,
         inbox_prefix=_check_prefix("inbox_prefix", prefix),
         reply_prefixes=tuple(_check_prefix("reply_prefixes", each) for each in reply_prefixes),
+        bare_events=envelope == "bare",
         reconnect_wait=min(first, longest),
         reconnect_wait_max=longest,
     )
@@ -131,7 +136,7 @@ def _convert(name: str, value: Any) -> Any:
     """Give an option the type of its default in nats-py."""
     known = _known()
     if name not in known:
-        names = ", ".join(sorted({*known, *_TLS_FILES, "reconnect_wait_max", "reply_prefixes"}))
+        names = ", ".join(sorted({*known, *_TLS_FILES, *_OWN}))
         raise ConfigError(f"option {name!r} is not one of: {names}")
     default = known[name].default
     if isinstance(default, bool):
@@ -151,6 +156,13 @@ def _truth(name: str, value: Any) -> bool:
     if answer is None:
         raise ConfigError(f"option {name}: true or false, got {value!r}")
     return answer
+
+
+def _choice(name: str, value: Any, words: tuple[str, ...]) -> str:
+    word = str(value).strip().lower()
+    if word not in words:
+        raise ConfigError(f"option {name}: one of {', '.join(words)}, got {value!r}")
+    return word
 
 
 def _number(name: str, value: Any) -> float:

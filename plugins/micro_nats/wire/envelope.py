@@ -2,8 +2,8 @@
 
 go-micro's is JSON, one message each: `{"Header":{...},"Body":"<base64>"}`, written byte for byte as
 Go writes it and read as leniently as Go reads it. Ours is MessagePack and carries several messages:
-an array of the version 1 and then headers, body, headers, body and so on. A goodbye is such an
-array without messages: `[1]`, or `[1, n]` from a side that has been idle since bundle `n`.
+an array of the version 1 and then headers, body, headers, body and so on. A close frame is such an
+array without messages: `[1]`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, cast
@@ -32,6 +32,7 @@ __all__ = [
     "decode_bundle",
     "decode_json",
     "encode_json",
+    "find_envelope",
     "is_json",
     "pack_message",
 ]
@@ -39,20 +40,19 @@ __all__ = [
 MAX_MESSAGES = 64
 """Messages that one bundle holds; it bounds what a hostile bundle can make the reader allocate."""
 
-_BRACE = 0x7B
 _VERSION = 1
-_MOST_HEADERS = 1024
-_SMALL = 64 << 10
-_MOST_COMMAS = 4 * _MOST_HEADERS
-_pack = cast(Callable[[object], bytes], msgpack.Packer().pack)
-_new_message = cast(Any, partial(tuple.__new__, Message))
+_MAX_HEADERS = 1024
+_MAX_COMMAS = 4 * _MAX_HEADERS
+_SMALL_BYTES = 64 << 10
+_packer = msgpack.Packer()
+_pack = cast(Callable[[object], bytes], _packer.pack)
 _HEADS: tuple[bytes, ...] = tuple(
-    _pack([_VERSION] + [0] * 2 * n)[: 3 if n > 7 else 1] + b"\x01" for n in range(65)
+    _packer.pack_array_header(1 + 2 * number) + _pack(_VERSION) for number in range(65)
 )
 _unpack = partial(
     msgpack.unpackb,
     max_array_len=1 + 2 * MAX_MESSAGES,
-    max_map_len=_MOST_HEADERS,
+    max_map_len=_MAX_HEADERS,
     max_ext_len=0,
 )
 
@@ -81,7 +81,7 @@ def encode_json(message: Message) -> bytes:
     headers, body = message
     try:
         text = go_json(dict(sorted(headers.items())))
-        "".join(headers.values())
+        _require_text(headers.values())
         encoded = b2a_base64(body, newline=False)
     except (TypeError, ValueError) as error:
         raise CodecError(f"headers and body must be text and bytes: {error}") from None
@@ -94,25 +94,53 @@ def decode_json(data: bytes) -> Message:
     Raises:
         CodecError: it is not such an envelope.
     """
-    if len(data) > _SMALL and data.count(b",") + data.count(b"[") > _MOST_COMMAS:
-        raise CodecError("an envelope has more parts than headers could be")
     fields = _read_json(data)
     try:
-        headers, body = fields["Header"], fields["Body"]
+        return _message(fields["Header"], fields["Body"])
     except KeyError:
-        headers, body = _any_case(fields, "header"), _any_case(fields, "body")
+        return _message(_any_case(fields, "header"), _any_case(fields, "body"))
+
+
+def find_envelope(data: bytes) -> Message | None:
+    """Read go-micro's envelope; `None` for JSON that is an event's own body.
+
+    Go writes both members and no others. An object with other members, or with a body that is not
+    base64, belongs to the application.
+    """
+    try:
+        fields = _read_json(data)
+        if len(fields) == 2 and "Header" in fields and "Body" in fields:
+            return _message(fields["Header"], fields["Body"])
+        if "Header" in fields and len(fields) == 1:
+            return _message(fields["Header"], None)
+        if {key.lower() for key in fields} == {"header", "body"}:
+            return _message(_any_case(fields, "header"), _any_case(fields, "body"))
+    except CodecError:
+        return None
+    return None
+
+
+def _message(headers: Any, body: Any) -> Message:
     if headers is None:
         headers = {}
     if type(headers) is not dict or not (body is None or type(body) is str):
         raise CodecError("an envelope needs an object of headers and a text in base64")
     try:
-        "".join(headers.values())
+        _require_text(headers.values())
         return Message(headers, a2b_base64(body, strict_mode=True) if body else b"")
     except (TypeError, Base64Error, ValueError) as error:
-        raise CodecError(f"an envelope that cannot be read: {error}") from None
+        raise CodecError(f"the envelope cannot be read: {error}") from None
+
+
+def _require_text(values: Iterable[Any]) -> None:
+    """Raise TypeError unless all values are text."""
+    # Half the time of a loop with `type`: the interpreter checks while it joins.
+    "".join(values)
 
 
 def _read_json(data: bytes) -> dict[str, Any]:
+    if len(data) > _SMALL_BYTES and data.count(b",") + data.count(b"[") > _MAX_COMMAS:
+        raise CodecError("an envelope has more parts than headers could be")
     try:
         fields = from_json(data)
     except ValueError:
@@ -128,7 +156,7 @@ def _read_leniently(data: bytes) -> object:
         text = json.dumps(json.loads(data.decode("utf-8", "replace")), ensure_ascii=False)
         return json.loads(text.encode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
-        raise CodecError(f"an envelope that is not JSON: {error}") from None
+        raise CodecError(f"the envelope is not JSON: {error}") from None
 
 
 def _any_case(fields: dict[str, Any], name: str) -> Any:
@@ -149,12 +177,12 @@ def pack_message(message: Message) -> bytes:
     """
     headers, body = message
     try:
-        "".join(headers.values())
-        if len(headers) <= _MOST_HEADERS:
+        _require_text(headers.values())
+        if len(headers) <= _MAX_HEADERS:
             return _pack(headers) + _pack(body)
     except (TypeError, ValueError, OverflowError) as error:
         raise CodecError(f"headers and body must be text and bytes: {error}") from None
-    raise CodecError(f"{len(headers)} headers are more than {_MOST_HEADERS}")
+    raise CodecError(f"{len(headers)} headers are more than {_MAX_HEADERS}")
 
 
 def bundle_of(parts: Sequence[bytes]) -> bytes:
@@ -166,13 +194,13 @@ def decode_bundle(data: bytes) -> list[Message]:
     """Read a bundle.
 
     Raises:
-        CloseFrame: it is one.
+        CloseFrame: it has no messages.
         CodecError: it is not a bundle.
     """
     try:
-        items = _unpack(data) if len(data) <= _SMALL else _unpack_warily(data)
+        items = _unpack(data) if len(data) <= _SMALL_BYTES else _unpack_bounded(data)
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        raise CodecError(f"a bundle that cannot be read: {error}") from None
+        raise CodecError(f"the bundle cannot be read: {error}") from None
     if type(items) is not list or not items or items[0] != _VERSION:
         raise CodecError("a bundle must be an array of version 1")
     if len(items) == 3:
@@ -185,7 +213,7 @@ def decode_bundle(data: bytes) -> list[Message]:
         raise CodecError("a bundle's last message has no body")
     headers, bodies = items[1::2], items[2::2]
     _check(headers, bodies)
-    return list(map(_new_message, zip(headers, bodies, strict=True)))
+    return list(map(Message._make, zip(headers, bodies, strict=True)))
 
 
 def decode_any(data: bytes) -> list[Message]:
@@ -197,27 +225,27 @@ def decode_any(data: bytes) -> list[Message]:
     """
     if not data:
         raise CodecError("an empty payload")
-    return [decode_json(data)] if data[0] == _BRACE else decode_bundle(data)
+    return [decode_json(data)] if is_json(data) else decode_bundle(data)
 
 
 def _check(headers: Sequence[Any], bodies: Sequence[Any]) -> None:
     if set(map(type, headers)) != {dict} or set(map(type, bodies)) != {bytes}:
         raise CodecError("a message must be a map of headers and bytes")
     try:
-        "".join(chain.from_iterable(headers))
-        "".join(chain.from_iterable(map(dict.values, headers)))
+        _require_text(chain.from_iterable(headers))
+        _require_text(chain.from_iterable(map(dict.values, headers)))
     except TypeError:
         raise CodecError("headers must be text") from None
 
 
-def _unpack_warily(data: bytes) -> object:
+def _unpack_bounded(data: bytes) -> object:
     """Read a big bundle, giving up at the second array or a map in a map.
 
     Without that a payload of empty arrays would take sixty times its own size.
     """
     arrays = 0
 
-    def note_array(items: list[object]) -> list[object]:
+    def count_array(items: list[object]) -> list[object]:
         nonlocal arrays
         arrays += 1
         if arrays > 1:
@@ -228,4 +256,4 @@ def _unpack_warily(data: bytes) -> object:
         _check((headers,), (b"",))
         return headers
 
-    return _unpack(data, list_hook=note_array, object_hook=check_map)
+    return _unpack(data, list_hook=count_array, object_hook=check_map)
