@@ -228,10 +228,15 @@ class Service:
         return self._metrics
 
     async def publish(
-        self, topic: str, event: Any, *, headers: dict[str, str] | None = None
+        self,
+        topic: str,
+        event: Any,
+        *,
+        headers: dict[str, str] | None = None,
+        confirm: bool = False,
     ) -> None:
         """Publish an event; see `Client.publish`."""
-        await self.client.publish(topic, event, headers=headers)
+        await self.client.publish(topic, event, headers=headers, confirm=confirm)
 
     def run(self, argv: Sequence[str] | None = None) -> None:
         """Run until SIGINT or SIGTERM, with the settings of the command line; then exit.

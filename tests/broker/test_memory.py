@@ -7,7 +7,7 @@ import pytest
 
 from micro.broker import Delivery
 from micro.broker.memory import MemoryBroker
-from micro.errors import ConnectionLost
+from micro.errors import ConnectionLost, NoSubscribers
 from micro.memory import MemoryBackend
 from micro.message import Message
 from micro.testing import BrokerConformance, Mailbox
@@ -131,3 +131,16 @@ async def test_nothing_is_kept_of_ended_subscriptions(broker: MemoryBroker) -> N
 
     assert not broker._plain
     assert not broker._wild
+
+
+async def test_a_confirmed_event_without_a_subscriber_is_an_error(broker: MemoryBroker) -> None:
+    with pytest.raises(NoSubscribers, match="orders"):
+        await broker.publish_confirmed("orders", Message({}, b""))
+
+
+@pytest.mark.parametrize("pattern", ["orders", "*"])
+async def test_a_confirmed_event_reaches_its_subscriber(broker: MemoryBroker, pattern: str) -> None:
+    box = Mailbox()
+    async with await broker.subscribe(pattern, box):
+        await broker.publish_confirmed("orders", Message({}, b""))
+        await box.wait_for(1)

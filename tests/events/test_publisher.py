@@ -6,7 +6,7 @@ import pytest
 
 from micro import BadRequest, MemoryBackend, PayloadTooLarge, Service
 from micro.codec import Codecs, default_codecs
-from micro.errors import ConnectionLost, InvalidName
+from micro.errors import ConnectionLost, InvalidName, NoSubscribers
 from micro.events.publisher import Publisher
 from micro.middleware import Next, Request, Response
 from micro.testing import Mailbox
@@ -128,3 +128,25 @@ async def test_a_service_publishes_through_its_client() -> None:
         await service.publish("points.awarded", ANN, headers={"zone": "a"})
         await client.flush()
         await mailbox.wait_for(1)
+
+
+@pytest.mark.parametrize("layered", [False, True])
+async def test_a_confirmed_event_fails_when_no_one_is_subscribed(
+    network: MemoryBackend, layered: bool
+) -> None:
+    async def layer(request: Request, next: Next) -> Response:
+        return await next(request)
+
+    one = publisher(network, layer) if layered else publisher(network)
+    with pytest.raises(NoSubscribers, match=r"orders\.created"):
+        await one.publish("orders.created", ANN, None, None, confirm=True)
+    await one.publish("orders.created", ANN, None, None)
+    async with await network.broker.subscribe("orders.*", Mailbox()):
+        await one.publish("orders.created", ANN, None, None, confirm=True)
+
+
+async def test_a_service_may_ask_for_confirmation(network: MemoryBackend) -> None:
+    service = Service("points")
+    async with running(service, backend=network):
+        with pytest.raises(NoSubscribers):
+            await service.publish("orders.created", ANN, confirm=True)
