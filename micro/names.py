@@ -11,6 +11,7 @@ import re
 from micro.errors import InvalidName
 
 __all__ = [
+    "camel_case",
     "check_endpoint",
     "check_pattern",
     "check_queue",
@@ -91,6 +92,11 @@ def check_queue(queue: str) -> str:
         raise InvalidName(f"queue {queue!r}: a queue's name has no wildcards")
     _tokens("queue", queue)
     return queue
+
+
+def camel_case(name: str) -> str:
+    """A name in CamelCase: `order_items` gives `OrderItems`, `getURL` gives `GetURL`."""
+    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[_-]+", name))
 
 
 def topic_matches(pattern: str, topic: str) -> bool:

@@ -1,5 +1,6 @@
 """Codecs: values to bytes and back, chosen by content type on both ends."""
 
+from micro.codec._types import IncompleteType
 from micro.codec.codecs import Codecs, default_codecs
 from micro.codec.contract import Codec, Decoder, Encoder
 from micro.codec.json import JsonCodec
@@ -13,6 +14,7 @@ __all__ = [
     "Codecs",
     "Decoder",
     "Encoder",
+    "IncompleteType",
     "JsonCodec",
     "MsgpackCodec",
     "ProtobufCodec",

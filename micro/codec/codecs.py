@@ -49,6 +49,24 @@ class Codecs:
             )
         return codec
 
+    def check(self, type_: Any) -> None:
+        """Return when some codec carries values of a type.
+
+        Raises:
+            IncompleteType: it names a type that is not defined yet.
+            CodecError: none does; the text is the first codec's, JSON's as a rule.
+        """
+        problem: CodecError | None = None
+        for content_type in self._codecs:
+            try:
+                self.encoder_for(content_type, type_)
+                self.decoder_for(content_type, type_)
+            except CodecError as error:
+                problem = problem or error
+            else:
+                return
+        raise problem or CodecError("there is no codec")
+
     def encoder_for(self, content_type: str, type_: Any) -> Encoder:
         """What writes values of a type under a content type; `Raw` passes under any, known or not.
 

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from micro.codec._types import TypeModel, path_text, unreadable, unwritable
+from micro.codec._errors import path_text, unreadable
+from micro.codec._types import TypeModel, unwritable
 from micro.codec.contract import Codec, Decoder, Encoder
 from micro.codec.protobuf import is_protobuf, message_from_json, message_to_json
 from micro.errors import CodecError

@@ -8,7 +8,8 @@ from typing import Any
 from msgpack import Packer, Unpacker, unpackb
 from pydantic_core import to_jsonable_python
 
-from micro.codec._types import TypeModel, unreadable, unwritable
+from micro.codec._errors import unreadable
+from micro.codec._types import TypeModel, unwritable
 from micro.codec.contract import Codec, Decoder, Encoder
 from micro.errors import CodecError
 

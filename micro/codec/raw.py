@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import NoneType
 from typing import Any
 
-from micro.codec._types import type_name, unreadable
+from micro.codec._errors import type_name, unreadable
 from micro.codec.contract import Codec, Decoder, Encoder
 from micro.errors import CodecError
 

@@ -19,7 +19,7 @@ from micro.concurrency.timers import Timers
 from micro.context import Context, ambient_context
 from micro.errors import MicroError
 from micro.events.content import guess_content_type
-from micro.handlers.endpoint import SubscriberSpec
+from micro.handlers.subscriber import SubscriberSpec
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.scope import Scope
 from micro.telemetry.metrics import SubscriberCounters

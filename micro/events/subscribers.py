@@ -15,7 +15,7 @@ from micro.concurrency.threads import Threads
 from micro.concurrency.timers import Timers
 from micro.errors import MicroError
 from micro.events.subscriber import Host, Subscriber, SubscriberOptions
-from micro.handlers.endpoint import SubscriberSpec
+from micro.handlers.subscriber import SubscriberSpec
 from micro.message import Message
 from micro.names import topic_matches
 from micro.scope import open_scope

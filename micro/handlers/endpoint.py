@@ -1,4 +1,4 @@
-"""Endpoints and subscribers: a user's function, and all that the engine must know to call it.
+"""Endpoints: a user's function, and all that the engine must know to call it.
 
 Everything is found out once, at decoration; a call does no introspection.
 """
@@ -6,17 +6,19 @@ Everything is found out once, at decoration; a call does no introspection.
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from math import inf
 from types import FunctionType, MappingProxyType
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
+from micro.codec import Codecs
 from micro.errors import HandlerError, InvalidName, MicroError
+from micro.handlers.options import EndpointOptions, SubscriberBounds, check_endpoint_options
 from micro.handlers.raises import check_raises, raises_of
+from micro.handlers.servable import check_servable
 from micro.handlers.signature import Bind, Kind, location_of, read_signature
-from micro.names import check_endpoint, check_pattern, check_queue
+from micro.handlers.subscriber import SubscriberSpec, subscriber_from_function
+from micro.names import camel_case, check_endpoint
 
 __all__ = [
     "Endpoint",
@@ -32,40 +34,6 @@ __all__ = [
 ]
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-class EndpointOptions(TypedDict, total=False):
-    """What a decorator may say of an endpoint beyond its name.
-
-    Attributes:
-        idempotent: Running it twice does no harm, so that clients may try again.
-        max_concurrency: How many calls may run at once; `None` leaves it to the service.
-        timeout: Seconds that one call may take, though its caller would wait for longer; `None`
-            leaves it to the caller, and to the service where the caller sets no limit.
-        metadata: Text for the registry.
-        raises: Errors of the application's own that it raises; the registry tells callers of them.
-    """
-
-    idempotent: bool
-    max_concurrency: int | None
-    timeout: float | None
-    metadata: Mapping[str, str]
-    raises: Sequence[type[MicroError]]
-
-
-class SubscriberBounds(TypedDict, total=False):
-    """Bounds of one subscriber; `None` leaves each to the service's settings.
-
-    Attributes:
-        max_concurrency: Events that are handled at once; with 1, one ends before the next starts.
-        max_queue: Further events that may wait; the next one is dropped, counted and logged.
-        timeout: Seconds for the handling of one event, 0 for no limit. An event that takes longer
-            is cancelled, counted and logged.
-    """
-
-    max_concurrency: int | None
-    max_queue: int | None
-    timeout: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,43 +74,13 @@ class Endpoint:
     timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubscriberSpec:
-    """One function that handles the events of a topic.
-
-    Attributes:
-        name: The function's name in CamelCase, after its class's and a dot for a bound method.
-        topic: A topic or a pattern with wildcards.
-        queue: The group of which one member receives each event; `None` for every instance.
-        handler: The user's function, or bound method.
-        event_type: What to decode; `NoneType` when the function takes no event.
-        bind: Calls it with `(event, context)`, leaving out what it does not take.
-        takes_event: Whether it has a parameter for the event.
-        blocking: A plain `def`: it must run in a thread, not on the event loop.
-        max_concurrency: Events that are handled at once; `None` leaves it to the service.
-        max_queue: Further events that may wait; `None` leaves it to the service.
-        timeout: Seconds for one event, 0 for no limit; `None` leaves it to the service.
-    """
-
-    name: str
-    topic: str
-    queue: str | None
-    handler: Callable[..., Any]
-    event_type: Any
-    bind: Bind
-    takes_event: bool = True
-    blocking: bool = False
-    max_concurrency: int | None = None
-    max_queue: int | None = None
-    timeout: float | None = None
-
-
 def endpoint_from_function(
     function: Callable[..., Any],
     *,
     service: str,
     name: str | None = None,
     localns: Mapping[str, Any] | None = None,
+    codecs: Codecs | None = None,
     **options: Unpack[EndpointOptions],
 ) -> Endpoint:
     """Make an endpoint of a function or a bound method.
@@ -152,38 +90,33 @@ def endpoint_from_function(
         service: The service's name, for the endpoint's own when `name` is not given.
         name: `Type.Method`.
         localns: The decorating frame's locals, so that postponed annotations may name local types.
+        codecs: Must carry the types; not checked when not given.
         **options: See `EndpointOptions`.
 
     Raises:
         HandlerError: the signature cannot be served; the text says where it is and what to write.
         InvalidName: the name cannot be used.
     """
-    wanted = check_endpoint(name) if name is not None else _default_name(service, function)
+    check_endpoint_options(function, options)
+    wanted = _given_name(function, name) if name is not None else _default_name(service, function)
     signature = read_signature(function, localns)
-    most = options.get("max_concurrency")
-    if most is not None and most < 1:
-        raise HandlerError(
-            f"{location_of(function)}: max_concurrency must be at least 1, got {most!r}"
-        )
-    timeout = options.get("timeout")
-    if timeout is not None and not 0 < timeout < inf:
-        raise HandlerError(
-            f"{location_of(function)}: timeout must be > 0 and finite, got {timeout!r}"
-        )
+    request, response = signature.request_type, signature.response_type
+    if codecs is not None:
+        check_servable(codecs, function, request=request, response=response)
     return Endpoint(
         name=wanted,
         kind=signature.kind,
         handler=function,
-        request_type=signature.request_type,
-        response_type=signature.response_type,
+        request_type=request,
+        response_type=response,
         bind=signature.bind,
         takes_request=signature.takes_request,
         blocking=signature.blocking,
         metadata=MappingProxyType(dict(options.get("metadata", _NOTHING))),
         idempotent=options.get("idempotent", False),
-        max_concurrency=most,
+        max_concurrency=options.get("max_concurrency"),
         raises=check_raises(options.get("raises") or raises_of(function)),
-        timeout=timeout,
+        timeout=options.get("timeout"),
     )
 
 
@@ -191,6 +124,7 @@ def endpoints_from_object(
     target: object,
     *,
     localns: Mapping[str, Any] | None = None,
+    codecs: Codecs | None = None,
     **options: Unpack[EndpointOptions],
 ) -> tuple[Endpoint, ...]:
     """Make an endpoint `Class.Method` of every public method of an object.
@@ -199,73 +133,29 @@ def endpoints_from_object(
         target: An object, or a class that can be made without arguments. Its functions without a
             leading underscore count, inherited ones too; static and class methods do not.
         localns: The decorating frame's locals, as for `endpoint_from_function`.
+        codecs: Must carry the types; not checked when not given.
         **options: See `EndpointOptions`; they hold for every method.
 
     Raises:
         HandlerError: a signature cannot be served, or there are no public methods.
     """
+    check_endpoint_options(target if isinstance(target, type) else type(target), options)
     instance = _instance(target) if isinstance(target, type) else target
     cls = type(instance)
     names = {**(localns or {}), **_nested_types(cls)}
     endpoints = tuple(
         endpoint_from_function(
-            getattr(instance, method), service=cls.__name__, localns=names, **options
+            getattr(instance, method),
+            service=cls.__name__,
+            localns=names,
+            codecs=codecs,
+            **options,
         )
         for method in _public_methods(cls)
     )
     if not endpoints:
         raise HandlerError(f"class {cls.__qualname__}: it has no public methods to serve")
     return endpoints
-
-
-def subscriber_from_function(
-    function: Callable[..., Any],
-    topic: str,
-    *,
-    queue: str | None = None,
-    localns: Mapping[str, Any] | None = None,
-    **bounds: Unpack[SubscriberBounds],
-) -> SubscriberSpec:
-    """Make a subscriber of a function or a bound method; what it returns is ignored.
-
-    Raises:
-        HandlerError: the signature cannot be served, or a bound makes no sense.
-        InvalidName: the topic or the queue cannot be used.
-    """
-    signature = read_signature(function, localns)
-    if signature.kind is not Kind.UNARY:
-        raise HandlerError(
-            f"{location_of(function)}: a subscriber is called once for each event; it takes no "
-            "stream and yields none"
-        )
-    _check_bounds(function, bounds)
-    owner = getattr(function, "__self__", None)
-    prefix = "" if owner is None else f"{camel_case(type(owner).__name__)}."
-    return SubscriberSpec(
-        name=prefix + camel_case(function.__name__),
-        topic=check_pattern(topic),
-        queue=None if queue is None else check_queue(queue),
-        handler=function,
-        event_type=signature.request_type,
-        bind=signature.bind,
-        takes_event=signature.takes_request,
-        blocking=signature.blocking,
-        **bounds,
-    )
-
-
-def _check_bounds(function: Callable[..., Any], bounds: SubscriberBounds) -> None:
-    given: Mapping[str, object] = bounds
-    least: Mapping[str, int] = {"max_concurrency": 1, "max_queue": 0, "timeout": 0}
-    for name, value in given.items():
-        if name not in least:
-            raise HandlerError(f"{location_of(function)}: a subscriber has no option {name!r}")
-        if value is None:
-            continue
-        if not isinstance(value, int | float) or not least[name] <= value < inf:
-            raise HandlerError(
-                f"{location_of(function)}: {name} must be >= {least[name]}, got {value!r}"
-            )
 
 
 def endpoint_name(service: str, method: str) -> str:
@@ -280,9 +170,13 @@ def endpoint_name(service: str, method: str) -> str:
     return check_endpoint(f"{camel_case(service.rpartition('.')[2])}.{camel_case(method)}")
 
 
-def camel_case(name: str) -> str:
-    """A name in CamelCase: `order_items` gives `OrderItems`, `getURL` gives `GetURL`."""
-    return "".join(part[:1].upper() + part[1:] for part in re.split(r"[_-]+", name))
+def _given_name(function: Callable[..., Any], name: Any) -> str:
+    if not isinstance(name, str):
+        raise HandlerError(f"{location_of(function)}: its name must be text, got {name!r}")
+    try:
+        return check_endpoint(name)
+    except InvalidName as error:
+        raise InvalidName(f"{location_of(function)}: {error.detail}") from None
 
 
 def _default_name(service: str, function: Callable[..., Any]) -> str:

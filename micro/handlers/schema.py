@@ -20,9 +20,10 @@ from typing import get_type_hints as read_annotations
 
 from pydantic import BaseModel
 
-from micro.handlers.endpoint import Endpoint, SubscriberSpec
+from micro.handlers.endpoint import Endpoint
 from micro.handlers.raises import describe_raises
 from micro.handlers.signature import bare_type
+from micro.handlers.subscriber import SubscriberSpec
 from micro.registry.record import EndpointRecord, ValueRecord
 
 __all__ = ["endpoint_record", "subscriber_record", "type_in_go", "value_record"]

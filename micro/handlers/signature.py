@@ -107,11 +107,21 @@ def read_signature(
 
 
 def location_of(function: Callable[..., Any]) -> str:
-    """A function's name, file and line, for the texts of errors."""
+    """A function's or class's name, file and line, for the texts of errors."""
+    if isinstance(function, type):
+        return _location_of_class(function)
     plain = inspect.unwrap(getattr(function, "__func__", function))
     code = getattr(plain, "__code__", None)
     name = getattr(plain, "__qualname__", repr(plain))
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
+
+
+def _location_of_class(cls: type) -> str:
+    try:
+        path, line = inspect.getsourcefile(cls), inspect.getsourcelines(cls)[1]
+    except (OSError, TypeError):
+        return f"class {cls.__qualname__}"
+    return f"class {cls.__qualname__} ({path}:{line})"
 
 
 def bare_type(type_: Any) -> Any:

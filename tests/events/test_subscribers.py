@@ -15,7 +15,7 @@ from micro.broker.contract import Delivery
 from micro.codec import Codecs, default_codecs
 from micro.errors import ConnectionLost, HandlerError, InvalidName
 from micro.events.subscribers import SubscriberOptions, Subscribers, _overlap
-from micro.handlers.endpoint import subscriber_from_function
+from micro.handlers.subscriber import subscriber_from_function
 from micro.message import Message
 from micro.telemetry.metrics import Metrics
 from tests.engine import ANN, Award, Gauge, running

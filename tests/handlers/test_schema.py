@@ -14,8 +14,9 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from micro.codec import Raw
-from micro.handlers.endpoint import endpoint_from_function, subscriber_from_function
+from micro.handlers.endpoint import endpoint_from_function
 from micro.handlers.schema import endpoint_record, subscriber_record, type_in_go, value_record
+from micro.handlers.subscriber import subscriber_from_function
 from micro.registry.record import EndpointRecord, ValueRecord
 
 T = TypeVar("T")

@@ -1,0 +1,105 @@
+"""Subscribers: a user's function that handles the events of a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+from micro.codec import Codecs
+from micro.errors import HandlerError, InvalidName
+from micro.handlers.options import SubscriberBounds, check_subscriber_bounds
+from micro.handlers.servable import check_servable
+from micro.handlers.signature import Bind, Kind, location_of, read_signature
+from micro.names import camel_case, check_pattern, check_queue
+
+__all__ = ["SubscriberBounds", "SubscriberSpec", "subscriber_from_function"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriberSpec:
+    """One function that handles the events of a topic.
+
+    Attributes:
+        name: The function's name in CamelCase, after its class's and a dot for a bound method.
+        topic: A topic or a pattern with wildcards.
+        queue: The group of which one member receives each event; `None` for every instance.
+        handler: The user's function, or bound method.
+        event_type: What to decode; `NoneType` when the function takes no event.
+        bind: Calls it with `(event, context)`, leaving out what it does not take.
+        takes_event: Whether it has a parameter for the event.
+        blocking: A plain `def`: it must run in a thread, not on the event loop.
+        max_concurrency: Events that are handled at once; `None` leaves it to the service.
+        max_queue: Further events that may wait; `None` leaves it to the service.
+        timeout: Seconds for one event, 0 for no limit; `None` leaves it to the service.
+    """
+
+    name: str
+    topic: str
+    queue: str | None
+    handler: Callable[..., Any]
+    event_type: Any
+    bind: Bind
+    takes_event: bool = True
+    blocking: bool = False
+    max_concurrency: int | None = None
+    max_queue: int | None = None
+    timeout: float | None = None
+
+
+def subscriber_from_function(
+    function: Callable[..., Any],
+    topic: str,
+    *,
+    queue: str | None = None,
+    localns: Mapping[str, Any] | None = None,
+    codecs: Codecs | None = None,
+    **bounds: Unpack[SubscriberBounds],
+) -> SubscriberSpec:
+    """Make a subscriber of a function or a bound method; what it returns is ignored.
+
+    Args:
+        function: An `async def`, or a plain `def` (which runs in a thread).
+        topic: A topic or a pattern with wildcards.
+        queue: The group of which one member receives each event; `None` for every instance.
+        localns: The decorating frame's locals, as for `endpoint_from_function`.
+        codecs: Must carry the type of the event; not checked when not given.
+        **bounds: See `SubscriberBounds`.
+
+    Raises:
+        HandlerError: the signature cannot be served, or an option cannot be used.
+        InvalidName: the topic or the queue cannot be used.
+    """
+    check_subscriber_bounds(function, bounds)
+    signature = read_signature(function, localns)
+    if signature.kind is not Kind.UNARY:
+        raise HandlerError(
+            f"{location_of(function)}: a subscriber is called once for each event; it takes no "
+            "stream and yields none"
+        )
+    if codecs is not None:
+        check_servable(codecs, function, event=signature.request_type)
+    owner = getattr(function, "__self__", None)
+    prefix = "" if owner is None else f"{camel_case(type(owner).__name__)}."
+    return SubscriberSpec(
+        name=prefix + camel_case(function.__name__),
+        topic=_checked(function, check_pattern, "topic", topic),
+        queue=None if queue is None else _checked(function, check_queue, "queue", queue),
+        handler=function,
+        event_type=signature.request_type,
+        bind=signature.bind,
+        takes_event=signature.takes_request,
+        blocking=signature.blocking,
+        **bounds,
+    )
+
+
+def _checked(
+    function: Callable[..., Any], check: Callable[[str], str], what: str, name: Any
+) -> str:
+    if not isinstance(name, str):
+        raise HandlerError(f"{location_of(function)}: its {what} must be text, got {name!r}")
+    try:
+        return check(name)
+    except InvalidName as error:
+        raise InvalidName(f"{location_of(function)}: {error.detail}") from None
