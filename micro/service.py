@@ -15,7 +15,7 @@ from micro.codec import Codec, Codecs, default_codecs
 from micro.errors import HandlerError
 from micro.handlers.collector import SERVICE_QUEUE, Collector, Queue
 from micro.handlers.definition import ConnectionHook, Hook, Layers, Runs, ServiceDefinition
-from micro.handlers.endpoint import EndpointOptions, SubscriberBounds
+from micro.handlers.options import EndpointOptions, SubscriberBounds
 from micro.memory import MemoryBackend
 from micro.middleware import Layer
 from micro.names import check_service

@@ -10,16 +10,10 @@ from typing import Any, Final, Literal, Unpack
 
 from micro.errors import HandlerError, UsageError
 from micro.handlers.definition import ConnectionHook, Hook, ServiceDefinition, add_endpoint
-from micro.handlers.endpoint import (
-    Endpoint,
-    EndpointOptions,
-    SubscriberBounds,
-    SubscriberSpec,
-    endpoint_from_function,
-    endpoints_from_object,
-    subscriber_from_function,
-)
+from micro.handlers.endpoint import Endpoint, endpoint_from_function, endpoints_from_object
+from micro.handlers.options import EndpointOptions, SubscriberBounds
 from micro.handlers.signature import location_of
+from micro.handlers.subscriber import SubscriberSpec, subscriber_from_function
 
 __all__ = ["SERVICE_QUEUE", "Collector", "Queue"]
 
@@ -68,18 +62,21 @@ class Collector:
             UsageError: the service is running.
         """
         self._check_not_running("a handler")
+        codecs = self._configured.codecs
         if not inspect.isroutine(target):
             if name is not None:
                 raise HandlerError(
                     f"class {target!r}: its methods name its endpoints; give no name"
                 )
-            for endpoint in endpoints_from_object(target, localns=localns, **options):
+            for endpoint in endpoints_from_object(
+                target, localns=localns, codecs=codecs, **options
+            ):
                 add_endpoint(self._endpoints, endpoint)
             return
 
         def make(service: str) -> Endpoint:
             return endpoint_from_function(
-                target, service=service, name=name, localns=localns, **options
+                target, service=service, name=name, localns=localns, codecs=codecs, **options
             )
 
         if self._configured.name or name is not None:
@@ -107,7 +104,10 @@ class Collector:
 
         own = queue is SERVICE_QUEUE
         named = None if queue is SERVICE_QUEUE else queue
-        spec = subscriber_from_function(function, topic, queue=named, localns=localns, **bounds)
+        codecs = self._configured.codecs
+        spec = subscriber_from_function(
+            function, topic, queue=named, localns=localns, codecs=codecs, **bounds
+        )
         self._subscribers.append((spec, own))
 
     def add_start_hook(self, hook: Hook) -> None:

@@ -16,8 +16,10 @@ from micro.backend import Backend, ConnectionEvent
 from micro.broker.contract import Broker
 from micro.codec import Codecs
 from micro.errors import HandlerError, UsageError
-from micro.handlers.endpoint import Endpoint, SubscriberSpec
+from micro.handlers.endpoint import Endpoint
+from micro.handlers.servable import check_servable
 from micro.handlers.signature import location_of
+from micro.handlers.subscriber import SubscriberSpec
 from micro.middleware import Layer
 from micro.registry.contract import Registry
 from micro.telemetry.metrics import Metrics
@@ -148,15 +150,24 @@ class ServiceDefinition:
         """All endpoints of a run that goes by the name `service`.
 
         Raises:
-            HandlerError: two have the same name.
+            HandlerError: two have the same name, or no codec carries a type.
         """
         endpoints = {endpoint.name: endpoint for endpoint in self.endpoints}
         for make in self.unnamed:
             add_endpoint(endpoints, make(service))
+        for each in endpoints.values():
+            types = {"request": each.request_type, "response": each.response_type}
+            check_servable(self.codecs, each.handler, final=True, **types)
         return tuple(endpoints.values())
 
     def subscribers_of(self, service: str) -> tuple[SubscriberSpec, ...]:
-        """All subscribers; those that named no queue share the queue `service`."""
+        """All subscribers; those that named no queue share the queue `service`.
+
+        Raises:
+            HandlerError: no codec carries a type.
+        """
+        for each, _ in self.subscribers:
+            check_servable(self.codecs, each.handler, final=True, event=each.event_type)
         return tuple(
             replace(spec, queue=service) if own else spec for spec, own in self.subscribers
         )

@@ -13,24 +13,18 @@ from typing import Any, Unpack
 
 from micro.codec import Codecs
 from micro.errors import HandlerError, InvalidName, MicroError
-from micro.handlers.options import EndpointOptions, SubscriberBounds, check_endpoint_options
+from micro.handlers.options import EndpointOptions, check_endpoint_options
 from micro.handlers.raises import check_raises, raises_of
 from micro.handlers.servable import check_servable
 from micro.handlers.signature import Bind, Kind, location_of, read_signature
-from micro.handlers.subscriber import SubscriberSpec, subscriber_from_function
 from micro.names import camel_case, check_endpoint
 
 __all__ = [
     "Endpoint",
-    "EndpointOptions",
     "Kind",
-    "SubscriberBounds",
-    "SubscriberSpec",
-    "camel_case",
     "endpoint_from_function",
     "endpoint_name",
     "endpoints_from_object",
-    "subscriber_from_function",
 ]
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})

@@ -11,8 +11,9 @@ from micro.client.client import ClientOptions
 from micro.client.selector import strategy_named
 from micro.events.subscribers import SubscriberOptions
 from micro.handlers.definition import Layers, ServiceDefinition
-from micro.handlers.endpoint import Endpoint, SubscriberSpec
+from micro.handlers.endpoint import Endpoint
 from micro.handlers.schema import endpoint_record, subscriber_record
+from micro.handlers.subscriber import SubscriberSpec
 from micro.registry.record import Node, ServiceRecord
 from micro.server.server import ServerOptions
 from micro.settings.load import OPTIONS, Settings, load_settings

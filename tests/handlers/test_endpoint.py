@@ -22,12 +22,12 @@ from micro.errors import HandlerError, InvalidName
 from micro.handlers.endpoint import (
     Endpoint,
     Kind,
-    camel_case,
     endpoint_from_function,
     endpoint_name,
     endpoints_from_object,
-    subscriber_from_function,
 )
+from micro.handlers.subscriber import subscriber_from_function
+from micro.names import camel_case
 
 if TYPE_CHECKING:
     from micro.message import Message
