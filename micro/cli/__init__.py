@@ -12,6 +12,7 @@ Exit codes, for scripts:
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -19,12 +20,15 @@ from collections.abc import Sequence
 import click
 
 from micro.cli.group import CommandTable
-from micro.cli.output import exit_code, say, show_error
-from micro.errors import MicroError
+from micro.cli.output import exit_code, show_error
+from micro.errors import MicroError, UsageError
+from micro.settings.load import find_log_format
+from micro.telemetry.logs import setup_logging
 
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+_log = logging.getLogger("micro.cli")
 
 
 @click.command(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,15 +50,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result = _micro.main(args=words, prog_name="micro", standalone_mode=False)
     except click.ClickException as error:
-        say(error.format_message())
-        return 2
+        return _tell(words, UsageError(error.format_message()))
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     except MicroError as error:
-        show_error(error)
-        return exit_code(error)
+        return _tell(words, error)
     except BrokenPipeError:
         # The reader of our output closed it; the flush at exit must not fail for the same reason.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:
+        if words[0] != "run":
+            raise
+        # A start hook of the user's can raise anything.
+        from micro.runtime.process import report_failure
+
+        return report_failure(error, find_log_format(words, os.environ))
     return result if isinstance(result, int) else 0
+
+
+def _tell(words: Sequence[str], error: MicroError) -> int:
+    """Say in one line why a command failed, as a log line where it writes JSON lines."""
+    if words[0] == "run" and find_log_format(words, os.environ) == "json":
+        setup_logging("info", "json")
+        _log.critical("%s", error.detail)
+    else:
+        show_error(error)
+    return exit_code(error)

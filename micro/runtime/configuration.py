@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -112,6 +111,7 @@ def service_record(
     settings: Settings,
     listener: Listener,
     *,
+    node_id: str,
     endpoints: Iterable[Endpoint],
     subscribers: Iterable[SubscriberSpec],
 ) -> ServiceRecord:
@@ -130,8 +130,7 @@ def service_record(
         "encodings": ",".join(encodings()),
         **listener.metadata,
     }
-    identity = settings.server_id or str(uuid.uuid4())
-    node = Node(id=f"{name}-{identity}", address=listener.address, metadata=metadata)
+    node = Node(id=node_id, address=listener.address, metadata=metadata)
     records = (*map(endpoint_record, endpoints), *map(subscriber_record, subscribers))
     return ServiceRecord(
         name=name,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 
 from micro.backend import ConnectionEvent
 from micro.client.client import Client
@@ -31,6 +32,7 @@ from micro.runtime.steps import Steps, call_hook
 from micro.scope import open_scope
 from micro.server.server import Server
 from micro.settings.load import Settings
+from micro.telemetry.logs import log_as
 from micro.telemetry.metrics import MetricKind
 from micro.transport.contract import Listener, Transport
 
@@ -69,6 +71,7 @@ class ServiceRunner:
         self.definition = definition
         self.settings = settings_over(definition, settings)
         self.name = check_service(self.settings.server_name or definition.name)
+        self.node_id = f"{self.name}-{self.settings.server_id or uuid.uuid4()}"
         self.steps = Steps()
         self.cut_off: list[str] = []
         self._endpoints = definition.endpoints_of(self.name)
@@ -105,17 +108,27 @@ class ServiceRunner:
         """
         self._backends = backends
         try:
-            await self._start_in_time()
+            with self.identified():
+                await self._start_in_time()
             yield self._client
         finally:
             await self.stop()
-            await self._close()
+            with self.identified():
+                await self._close()
 
     async def stop(self) -> None:
         """Stop in good order; a second call does nothing. What is cut off is in `cut_off`."""
         if self._stopping or not self._started:
             return
         self._stopping = True
+        with self.identified():
+            await self._stop()
+
+    def identified(self) -> AbstractContextManager[None]:
+        """Put this node's identity on the log lines of a block, and of tasks that start in it."""
+        return log_as(service=self.name, version=self.settings.server_version, node=self.node_id)
+
+    async def _stop(self) -> None:
         self.steps.begin_stop(self.settings.shutdown_timeout)
         await self.steps.attempt(
             "leaving the registry", self._registration.aclose(), NETWORK_STEP_SECONDS
@@ -228,6 +241,7 @@ class ServiceRunner:
             self.name,
             self.settings,
             self._listener,
+            node_id=self.node_id,
             endpoints=self._endpoints,
             subscribers=self._specs,
         )

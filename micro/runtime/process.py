@@ -29,9 +29,10 @@ from micro.runtime.ending import (
 from micro.runtime.health import Check, serve_health
 from micro.runtime.lifecycle import ServiceRunner
 from micro.runtime.signals import stop_signals
-from micro.settings.load import PARTS, Settings
+from micro.settings.load import PARTS, Settings, find_log_format, variable_hints
 from micro.telemetry.logs import setup_logging
 from micro.telemetry.metrics import MetricKind
+from micro.telemetry.printable import printable
 
 __all__ = [
     "EXIT_CUT_OFF",
@@ -40,6 +41,7 @@ __all__ = [
     "Observer",
     "load_plugins",
     "open_backends",
+    "report_failure",
     "run_async",
     "run_main",
     "run_services",
@@ -65,15 +67,16 @@ def run_main(definitions: Sequence[ServiceDefinition], argv: Sequence[str]) -> N
 
     A start that fails is one line, without a traceback, in the format of the log.
     """
-    settings = Settings()
     try:
         settings = load_for(definitions[0], argv, os.environ)
         setup_logging(settings.log_level, settings.log_format)
+        for hint in variable_hints(os.environ):
+            _log.warning("%s", hint)
         load_plugins(definitions, settings)
         code = run_async(run_to_exit(run_services(definitions, settings)))
     except Exception as error:
         # A start hook can raise anything.
-        code = _report(error, settings)
+        code = report_failure(error, find_log_format(argv, os.environ))
     sys.exit(code)
 
 
@@ -130,6 +133,8 @@ async def run_services(
     runners = [ServiceRunner(each, settings, spread=SPREAD_SECONDS) for each in definitions]
     names = "+".join(runner.name for runner in runners)
     with ExitStack() as ending, watch_loop(settings.stall_threshold) as watchdog:
+        if len(runners) == 1:
+            ending.enter_context(runners[0].identified())
         if watchdog is not None:
             for each in definitions:
                 counted = each.metrics.observe(watchdog.counters, MetricKind.COUNTER)
@@ -208,13 +213,19 @@ def _current_steps(runners: Sequence[ServiceRunner]) -> str:
     return ", ".join(f"{runner.name}: {runner.steps.current}" for runner in runners)
 
 
-def _report(error: Exception, settings: Settings) -> int:
-    """Say why a start failed, and return the exit code."""
-    if settings.log_format == "json":
+def report_failure(error: Exception, log_format: str) -> int:
+    """Say in one line why a start failed, and return the exit code.
+
+    Args:
+        error: What ended the start.
+        log_format: As the setting of this name.
+    """
+    if log_format == "json":
+        setup_logging("info", log_format)
         _log.critical("%s", _explain(error), exc_info=error)
     else:
         _log.debug("the start failed", exc_info=error)
-        sys.stderr.write(f"error: {_explain(error)}\n")
+        sys.stderr.write(f"error: {printable(_explain(error))}\n")
     if isinstance(error, UsageError):
         return EXIT_USAGE
     return EXIT_UNREACHABLE if isinstance(error, TransportError) else EXIT_CUT_OFF

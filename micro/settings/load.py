@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
+from itertools import pairwise
 from types import MappingProxyType
 
 from micro.errors import ConfigError
@@ -34,6 +35,7 @@ __all__ = [
     "Option",
     "Part",
     "Settings",
+    "find_log_format",
     "load_settings",
     "settings_help",
     "variable_hints",
@@ -83,6 +85,25 @@ def load_settings(
         }
     )
     return Settings(**values)  # type: ignore[arg-type]  # each was read by its own field's type
+
+
+def find_log_format(argv: Sequence[str], environ: Mapping[str, str]) -> str:
+    """How log lines look, even if other settings cannot be used: for the line that says so."""
+    names = ("log_format", "config")
+    words = [
+        f"{flag}={text if equals else following}"
+        for word, following in pairwise([*argv, ""])
+        for flag, equals, text in [word.partition("=")]
+        if plain_name(flag[2:]) in names
+    ]
+    option = _BY_NAME["log_format"]
+    for given in (words, [word for word in words if "format" in word]):
+        try:
+            found = _first(_sources(given, environ, {}), option.name)
+            return str(option.default if found is None else option.read(found))
+        except ConfigError:
+            continue
+    return str(option.default)
 
 
 def _sources(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from micro import MemoryBackend, NotFound, Service, Settings
+from micro import MemoryBackend, Service, Settings
 from micro.errors import (
     ConfigError,
     Conflict,
@@ -122,7 +122,7 @@ async def test_parts_given_as_objects_serve_their_service_only() -> None:
     points = Service("points")
     running = asyncio.ensure_future(run_services([define(apart), define(points)], SETTINGS))
     await _ready(points)
-    with pytest.raises(NotFound):
+    with pytest.raises(Unavailable):
         await points.client.call("apart", "Apart.Any")
     records = await network.registry.list_services()
     signal.raise_signal(signal.SIGTERM)
