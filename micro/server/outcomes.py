@@ -28,6 +28,7 @@ __all__ = ["Outcomes"]
 _log = logging.getLogger("micro.server")
 _CANCELLED_CODE = 499
 _RETRY_AFTER_SECONDS = 0.1
+_DEADLINE_SLACK_SECONDS = 0.025
 
 
 class Outcomes:
@@ -84,7 +85,7 @@ class Outcomes:
         """A call ends before its handler was started."""
         if call.stopped:
             self.refuse_stopping(call)
-        elif call.dropped and not call.expired:
+        elif call.dropped and not _is_late(call):
             call.code = _CANCELLED_CODE
         else:
             self.refuse_late(call)
@@ -139,7 +140,7 @@ class Outcomes:
 
     def _ended_early(self, call: Call) -> None:
         """A handler was cancelled from outside."""
-        if call.expired:
+        if _is_late(call):
             self._counters.expired += 1
             self._reports.deadline_passed(call)
             self.fail(call, DeadlineExceeded("the handler took too long"))
@@ -159,3 +160,13 @@ class Outcomes:
         error.id = self._service
         error.refused = True
         call.replies.refuse(call.headers, error)
+
+
+def _is_late(call: Call) -> bool:
+    """Whether a call ends because of its deadline.
+
+    Its client waits for the same deadline, and cancels the call a moment before it is noticed here.
+    """
+    if call.expired or call.deadline is None:
+        return call.expired
+    return call.dropped and call.deadline.remaining() <= _DEADLINE_SLACK_SECONDS

@@ -72,25 +72,31 @@ async def run_stream(
     elif endpoint.takes_request:
         value = decode(await _first(call, bodies))
     response = await invoke(call, value)
-    kind = call.headers.get(CONTENT_TYPE, _JSON)
-    headers = {**own_headers(response.headers), **stream_reply_headers(call.headers, kind)}
     if endpoint.kind.streams_responses:
-        await _send_all(call, response.value, headers, encode)
+        await _send_all(call, response, encode)
     else:
         assert call.credit is not None
         body = encode_response(encode, response.value, call)
+        message = Message(_headers(call, response), body)
         await call.credit.acquire()
-        await call.replies.send_large(call, Message(headers, body))
+        await call.replies.send_large(call, message)
     await call.replies.send_large(call, Message(error_headers(call.headers, EOS), b""))
 
 
-async def _send_all(
-    call: Call, responses: AsyncIterator[Any], headers: dict[str, str], encode: Encoder
-) -> None:
+def _headers(call: Call, response: Response) -> dict[str, str]:
+    kind = call.headers.get(CONTENT_TYPE, _JSON)
+    return {**own_headers(response.headers), **stream_reply_headers(call.headers, kind)}
+
+
+async def _send_all(call: Call, response: Response, encode: Encoder) -> None:
     credit, replies = call.credit, call.replies
     assert credit is not None
-    async with aclosing(responses) as items:  # type: ignore[type-var]  # layers may wrap generators
+    headers: dict[str, str] | None = None
+    async with aclosing(response.value) as items:
         async for item in items:
+            if headers is None:
+                # Only now: the handler's own code, which sets headers, begins with the first item.
+                headers = _headers(call, response)
             await credit.acquire()
             message = Message(headers, encode_response(encode, item, call))
             if len(message.body) >= MIN_COMPRESS_BYTES:
