@@ -81,10 +81,12 @@ def own_headers(headers: Mapping[str, str]) -> dict[str, str]:
             name.encode()
             value.encode()
         except (AttributeError, UnicodeError):
-            wrong = f"a {type(value).__name__}" if type(name) is str else "under such a name"
-            raise UnsendableReply(
-                f"reply header {name!r} cannot be sent: headers are text, not {wrong}"
-            ) from None
+            name_is_text, value_is_text = isinstance(name, str), isinstance(value, str)
+            reason = "it is not valid Unicode"
+            if not name_is_text or not value_is_text:
+                wrong = value if name_is_text else name
+                reason = f"headers are text, not {type(wrong).__name__}"
+            raise UnsendableReply(f"reply header {name!r} cannot be sent: {reason}") from None
     return application_headers(headers)
 
 

@@ -7,264 +7,55 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Coroutine, Sequence
 from itertools import product
 from typing import Any
 
 import pytest
-from google.protobuf.wrappers_pb2 import StringValue
-from pydantic import BaseModel
+import uvloop
 
-from micro import Client, Conflict, Context, MemoryBackend, MicroError, Service
-
-WITHIN_SECONDS = 1.0
-SHORT_SECONDS = 0.05
-SMALL_PAYLOAD = 4000
-
-KINDS = ("unary", "server_stream", "client_stream", "bidi")
-HANDLERS = ("async", "plain", "class")
-CODECS = ("json", "msgpack", "protobuf", "bytes")
-OUTCOMES = (
-    "value",
-    "none",
-    "typed error",
-    "own error",
-    "unexpected error",
-    "stop iteration",
-    "system exit",
-    "generator exit",
-    "cancelled error",
-    "value not encodable",
-    "header not text",
-    "header not unicode",
-    "too large",
-    "deadline",
-    "cancel",
+from micro import (
+    Backends,
+    Client,
+    Context,
+    MemoryBackend,
+    MicroError,
+    Service,
+    load_settings,
+    open_client,
+)
+from micro_nats.devserver import run_server
+from tests.engine import until
+from tests.server.matrix import (
+    CODECS,
+    EXPECTED,
+    HANDLERS,
+    KINDS,
+    OUTCOMES,
+    OVER_NATS,
+    SKIPPED,
+    SMALL_PAYLOAD,
+    TYPES,
+    WITHIN_SECONDS,
+    Behaviour,
+    ask,
+    name_of,
+    points_with,
 )
 
-SKIPPED = {
-    ("plain", "server_stream"): "a stream of answers needs an async generator",
-    ("plain", "client_stream"): "a stream of requests needs 'async def'",
-    ("plain", "bidi"): "both",
-    ("none", "protobuf"): "protobuf has no None",
-    ("none", "bytes"): "bytes have no None",
-}
 
-
-class Award(BaseModel):
-    user: str
-
-
-class OutOfStock(Conflict):
-    def __init__(self, sku: str, left: int) -> None:
-        super().__init__(f"only {left} of {sku} left")
-        self.sku = sku
-        self.left = left
-
-
-TYPES: dict[str, tuple[str, Any, Any, Any]] = {
-    "json": ("application/json", Award, Award(user="ann"), Award(user="x" * 6000)),
-    "msgpack": ("application/msgpack", Award, Award(user="ann"), Award(user="x" * 6000)),
-    "protobuf": (
-        "application/protobuf",
-        StringValue,
-        StringValue(value="ann"),
-        StringValue(value="x" * 6000),
-    ),
-    "bytes": ("application/octet-stream", bytes, b"ann", b"x" * 6000),
-}
-
-# What the caller gets, and a part of the service's one log line; "" where it logs nothing.
-EXPECTED: dict[str, tuple[int, str]] = {
-    "typed error": (409, ""),
-    "own error": (409, ""),
-    "unexpected error": (500, "failed"),
-    "stop iteration": (500, "failed"),
-    "system exit": (500, "failed"),
-    "generator exit": (500, "failed"),
-    "cancelled error": (500, "failed"),
-    "value not encodable": (500, "failed"),
-    "header not text": (500, "'x-price'"),
-    "header not unicode": (500, "'x-price'"),
-    "too large": (413, "the limit is"),
-    "deadline": (408, "deadline passed"),
-}
-RAISED: dict[str, BaseException] = {
-    "typed error": Conflict("taken"),
-    "own error": OutOfStock("cup", 2),
-    "unexpected error": ValueError("secret"),
-    "stop iteration": StopIteration(),
-    "system exit": SystemExit(3),
-    "generator exit": GeneratorExit(),
-    "cancelled error": asyncio.CancelledError(),
-}
-
-
-class Behaviour:
-    """What the one handler of a test does."""
-
-    def __init__(self, outcome: str, codec: str) -> None:
-        self.outcome = outcome
-        self.value, self.large = TYPES[codec][2:]
-        self.started = asyncio.Event()
-        self.left = asyncio.Event()
-        self.release = threading.Event()
-        self._loop = asyncio.get_running_loop()
-
-    def now(self, context: Context) -> Any:
-        """Do it at once; a thread waits until it is released."""
-        outcome = self.outcome
-        if (error := RAISED.get(outcome)) is not None:
-            raise error
-        if outcome in ("deadline", "cancel"):
-            self._loop.call_soon_threadsafe(self.started.set)
-            self.release.wait(10)
-        if outcome.startswith("header"):
-            wrong: Any = 0.1 if outcome == "header not text" else "\ud800"
-            context.reply_headers["x-price"] = wrong
-        special = {"none": None, "value not encodable": object(), "too large": self.large}
-        return special.get(outcome, self.value)
-
-    async def soon(self, context: Context) -> Any:
-        """The same on the event loop."""
-        if self.outcome in ("deadline", "cancel"):
-            self.started.set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                self.left.set()
-        return self.now(context)
-
-
-class Unary:
-    def __init__(self, behaviour: Behaviour) -> None:
-        self.behaviour = behaviour
-
-    async def do(self, request, ctx):
-        return await self.behaviour.soon(ctx)
-
-
-class ServerStream(Unary):
-    async def do(self, request, ctx):
-        yield await self.behaviour.soon(ctx)
-
-
-class ClientStream(Unary):
-    async def do(self, request, ctx):
-        async for _ in request:
-            pass
-        return await self.behaviour.soon(ctx)
-
-
-class Bidirectional(Unary):
-    async def do(self, request, ctx):
-        async for _ in request:
-            yield await self.behaviour.soon(ctx)
-
-
-CLASSES: dict[str, type[Unary]] = {
-    "unary": Unary,
-    "server_stream": ServerStream,
-    "client_stream": ClientStream,
-    "bidi": Bidirectional,
-}
-
-
-def function_of(kind: str, style: str, behaviour: Behaviour) -> Any:
-    def plain(request, ctx):
-        return behaviour.now(ctx)
-
-    async def unary(request, ctx):
-        return await behaviour.soon(ctx)
-
-    async def server_stream(request, ctx):
-        yield await behaviour.soon(ctx)
-
-    async def client_stream(request, ctx):
-        async for _ in request:
-            pass
-        return await behaviour.soon(ctx)
-
-    async def bidi(request, ctx):
-        async for _ in request:
-            yield await behaviour.soon(ctx)
-
-    return plain if style == "plain" else locals()[kind]
-
-
-def annotate(function: Any, kind: str, type_: Any, response: Any) -> None:
-    many_in, many_out = kind in ("client_stream", "bidi"), kind in ("server_stream", "bidi")
-    function.__annotations__ = {
-        "request": AsyncIterator[type_] if many_in else type_,
-        "ctx": Context,
-        "return": AsyncIterator[response] if many_out else response,
-    }
-
-
-def service_with(kind: str, style: str, codec: str, behaviour: Behaviour) -> Service:
-    """A service with the handler of a test, and one more to see that it goes on serving."""
-    service = Service("points", settings={"shutdown_timeout": 2})
-    type_ = TYPES[codec][1]
-    response = type_ | None if behaviour.outcome == "none" else type_
-    if style == "class":
-        instance = CLASSES[kind](behaviour)
-        annotate(CLASSES[kind].do, kind, type_, response)
-        service.handler(instance)
-    else:
-        function = function_of(kind, style, behaviour)
-        annotate(function, kind, type_, response)
-        service.handler(NAME[kind])(function)
-
-    @service.handler("Points.Fine")
-    async def fine() -> int:
-        return 1
-
-    return service
-
-
-NAME = {kind: f"{cls.__name__}.Do" for kind, cls in CLASSES.items()}
-
-
-async def ask(client: Client, kind: str, codec: str, outcome: str) -> Any:
-    """Make the call of a test, of whatever kind; the first value that is answered."""
-    content_type, type_, value, _ = TYPES[codec]
-    response = type_ | None if outcome == "none" else type_
-    options: dict[str, Any] = {
-        "content_type": content_type,
-        "timeout": SHORT_SECONDS if outcome == "deadline" else 5.0,
-        "raises": [OutOfStock],
-    }
-    if kind == "unary":
-        return await client.call("points", NAME[kind], value, response, retries=0, **options)
-    request = value if kind == "server_stream" else None
-    async with client.stream("points", NAME[kind], request, response, **options) as stream:
-        if kind != "server_stream":
-            await stream.send(value)
-            stream.finish()
-        items = [item async for item in stream]
-    (item,) = items
-    return item
-
-
-def cases() -> Iterator[Any]:
-    for kind, style, codec, outcome in product(KINDS, HANDLERS, CODECS, OUTCOMES):
-        if (style, kind) not in SKIPPED and (outcome, codec) not in SKIPPED:
-            yield pytest.param(kind, style, codec, outcome, id=f"{kind}-{style}-{codec}-{outcome}")
-
-
-def service_lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+def service_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the service wrote for its operator; a thread that goes on is told separately."""
     return [
-        record
+        record.getMessage()
         for record in caplog.records
         if record.levelno >= logging.WARNING and record.name.startswith("micro.server")
     ]
 
 
-async def check(client: Client, kind: str, codec: str, behaviour: Behaviour) -> None:
+async def check_answer(client: Client, kind: str, behaviour: Behaviour) -> None:
     """Make the call and look at what its caller gets, and when."""
-    outcome = behaviour.outcome
+    outcome, codec = behaviour.outcome, behaviour.codec
     async with asyncio.timeout(WITHIN_SECONDS):
         if outcome == "cancel":
             calling = asyncio.ensure_future(ask(client, kind, codec, outcome))
@@ -284,31 +75,133 @@ async def check(client: Client, kind: str, codec: str, behaviour: Behaviour) -> 
         assert await client.call("points", "Points.Fine", None, int) == 1
 
 
-def check_log(
-    caplog: pytest.LogCaptureFixture, kind: str, style: str, behaviour: Behaviour
-) -> None:
+def check_log(caplog: pytest.LogCaptureFixture, behaviour: Behaviour) -> None:
     """A failure of the service's is one line, which names the endpoint and the reason."""
     text = EXPECTED.get(behaviour.outcome, (0, ""))[1]
-    lines = [record.getMessage() for record in service_lines(caplog)]
+    lines = service_lines(caplog)
 
     assert len(lines) == bool(text), lines
     if text:
-        assert NAME[kind] in lines[0]
+        assert name_of(behaviour.codec) in lines[0]
         assert text in lines[0]
 
 
-@pytest.mark.parametrize(("kind", "style", "codec", "outcome"), [*cases()])
-async def test_every_call_is_answered(
-    kind: str, style: str, codec: str, outcome: str, caplog: pytest.LogCaptureFixture
+async def check_all(
+    client: Client,
+    kind: str,
+    style: str,
+    behaviours: Sequence[Behaviour],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    behaviour = Behaviour(outcome, codec)
-    network = MemoryBackend(max_payload=SMALL_PAYLOAD)
-    service = service_with(kind, style, codec, behaviour)
-    async with Service("caller").running(network) as client, service.running(network):
-        await check(client, kind, codec, behaviour)
-        if style != "plain" and outcome in ("deadline", "cancel"):
+    await client.call("points", "Points.Fine")  # from now on the client knows the service
+    for behaviour in behaviours:
+        caplog.clear()
+        await check_answer(client, kind, behaviour)
+        if style != "plain" and behaviour.outcome in ("deadline", "cancel"):
             async with asyncio.timeout(WITHIN_SECONDS):
                 await behaviour.left.wait()
         behaviour.release.set()
+        if behaviour.outcome == "deadline":
+            await until(lambda: bool(service_lines(caplog)))
+        check_log(caplog, behaviour)
 
-    check_log(caplog, kind, style, behaviour)
+
+def cases() -> list[Any]:
+    return [
+        pytest.param(kind, style, outcome, id=f"{kind}-{style}-{outcome}")
+        for kind, style, outcome in product(KINDS, HANDLERS, OUTCOMES)
+        if (style, kind) not in SKIPPED
+    ]
+
+
+def behaviours_of(outcome: str, codecs: Sequence[str] = CODECS) -> list[Behaviour]:
+    return [Behaviour(outcome, codec) for codec in codecs if (outcome, codec) not in SKIPPED]
+
+
+@pytest.mark.parametrize(("kind", "style", "outcome"), cases())
+async def test_every_call_is_answered(
+    kind: str, style: str, outcome: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    behaviours = behaviours_of(outcome)
+    network = MemoryBackend(max_payload=SMALL_PAYLOAD)
+    service = points_with(kind, style, behaviours)
+    async with Service("caller").running(network) as client, service.running(network):
+        await check_all(client, kind, style, behaviours, caplog)
+
+
+def on_loop(loop: str, work: Coroutine[Any, Any, None]) -> None:
+    factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(work)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize(("kind", "style"), [("unary", "plain"), ("bidi", "async")])
+def test_every_call_over_nats_is_answered(
+    loop: str, kind: str, style: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with run_server() as server:
+            told = ["--transport-address", server.address]
+            settings = load_settings(told, {})
+            for outcome in OVER_NATS:
+                behaviours = behaviours_of(outcome, ("msgpack",))
+                service = points_with(kind, style, behaviours)
+                async with (
+                    Backends(name="points", settings=settings) as backends,
+                    service.running(backends=backends, settings=settings),
+                    open_client(settings) as client,
+                ):
+                    await check_all(client, kind, style, behaviours, caplog)
+
+    on_loop(loop, run())
+
+
+EVENTS_FAIL = [
+    outcome
+    for outcome in OUTCOMES
+    if EXPECTED.get(outcome, (0, ""))[0] in (409, 500)
+    and not outcome.startswith(("header", "value"))
+]
+
+
+@pytest.mark.parametrize("style", HANDLERS)
+@pytest.mark.parametrize("outcome", ["value", *EVENTS_FAIL])
+async def test_every_event_is_handled_or_logged(
+    style: str, outcome: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    handled: list[Any] = []
+    service = Service("points", settings={"subscriber_max_concurrency": 1})
+    behaviours = behaviours_of(outcome)
+    for behaviour in behaviours:
+        subscribe(service, style, behaviour, handled)
+    async with service.running() as client:
+        for behaviour in behaviours:
+            content_type, _, value, _ = TYPES[behaviour.codec]
+            for _ in range(2):
+                await client.publish(behaviour.codec, value, content_type=content_type)
+        async with asyncio.timeout(WITHIN_SECONDS):
+            await until(lambda: len(handled) == 2 * len(behaviours))
+
+    failures = [r for r in caplog.records if r.name == "micro.subscriber"]
+    assert len(failures) == (0 if outcome == "value" else 2 * len(behaviours))
+
+
+def subscribe(service: Service, style: str, behaviour: Behaviour, handled: list[Any]) -> None:
+    """Add a subscriber that notes the event, and ends as it is told."""
+
+    def plain(event, ctx):
+        handled.append(event)
+        behaviour.now(ctx)
+
+    async def coroutine(event, ctx):
+        handled.append(event)
+        await behaviour.soon(ctx)
+
+    class Points:
+        async def handle(self, event, ctx):
+            await coroutine(event, ctx)
+
+    function = {"plain": plain, "async": coroutine, "class": Points.handle}[style]
+    function.__annotations__ = {"event": TYPES[behaviour.codec][1], "ctx": Context}
+    service.subscriber(behaviour.codec)(Points().handle if style == "class" else function)
