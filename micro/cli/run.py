@@ -9,13 +9,15 @@ from dataclasses import replace
 
 import click
 
+from micro.cli.changes import require_watchfiles, watch_changes
 from micro.cli.group import SettingsCommand, setting_flags, settings_of
 from micro.cli.local import with_server
-from micro.cli.supervisor import Pauses, Supervisor, follow_parent
+from micro.cli.supervisor import Pauses, Supervisor
 from micro.cli.targets import load_services, source_folder
+from micro.cli.worker import SupervisorLink
 from micro.errors import ConfigError
 from micro.handlers.definition import ServiceDefinition
-from micro.runtime.configuration import load_for
+from micro.runtime.configuration import load_for, settings_over
 from micro.runtime.ending import THREADS_SECONDS
 from micro.runtime.process import (
     STOP_MARGIN_SECONDS,
@@ -25,13 +27,15 @@ from micro.runtime.process import (
     run_to_exit,
 )
 from micro.service import define
-from micro.settings.load import PARTS, Settings, settings_help
+from micro.settings.load import PARTS, Settings, load_settings, settings_help
 from micro.telemetry.logs import setup_logging
 
 __all__ = ["run"]
 
 # A worker ends itself at the latest after its shutdown timeout and these margins.
 KILL_MARGIN_SECONDS = STOP_MARGIN_SECONDS + THREADS_SECONDS + 1.0
+IMPORT_SECONDS = 30.0
+"""What a new worker gets to import its target, on top of `start_timeout`."""
 
 
 class _RunCommand(SettingsCommand):
@@ -44,11 +48,8 @@ class _RunCommand(SettingsCommand):
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, help="Processes for each.")
 @click.option("--reload", is_flag=True, help="Start again when a source file changes.")
-@click.option("--supervised", is_flag=True, hidden=True)
 @click.pass_context
-def run(
-    ctx: click.Context, targets: Sequence[str], workers: int, reload: bool, supervised: bool
-) -> int:
+def run(ctx: click.Context, targets: Sequence[str], workers: int, reload: bool) -> int:
     """Run the services of every TARGET until SIGTERM or Ctrl-C.
 
     A TARGET is a file, a dotted path to a module, or either with :name for one service of several.
@@ -61,17 +62,31 @@ def run(
     \b
         micro run points.py shop.orders --workers 2
     """
+    link = SupervisorLink.from_environment()
+    if link is not None:
+        return _run_supervised(link, targets)
     settings = settings_of(ctx)
     setup_logging(settings.log_level, settings.log_format)
+    flags = setting_flags(ctx)
     if workers > 1 or reload:
-        return run_async(_supervise(settings, targets, workers, reload, setting_flags(ctx)))
+        return run_async(_supervise(settings, targets, workers, reload, flags))
     definitions = [define(service) for service in load_services(targets)]
-    settings = _shared(definitions, settings, setting_flags(ctx))
+    settings = _shared(definitions, settings, flags)
     load_plugins(definitions, settings)
-    if supervised:
-        follow_parent()
-        return run_async(run_to_exit(run_services(definitions, settings)))
     return run_async(run_to_exit(_run_here(definitions, settings)))
+
+
+def _run_supervised(link: SupervisorLink, targets: Sequence[str]) -> int:
+    """Run as a worker: the supervisor gives the flags and answers health checks."""
+    flags = link.flags()
+    settings = replace(load_settings(flags), health_address="")
+    setup_logging(settings.log_level, settings.log_format)
+    definitions = [define(service) for service in load_services(targets)]
+    settings = _shared(definitions, settings, flags)
+    load_plugins(definitions, settings)
+    own = [settings_over(definition, settings) for definition in definitions]
+    link.wait_for_start(exclusive=any(one.server_id or one.server_address for one in own))
+    return run_async(run_to_exit(run_services(definitions, settings, observers=[link.observe])))
 
 
 async def _run_here(definitions: Sequence[ServiceDefinition], settings: Settings) -> int:
@@ -85,18 +100,21 @@ async def _supervise(
     """Run each target in processes of its own; this one imports none of them."""
     if workers > 1 and (settings.server_id or settings.server_address):
         raise ConfigError("server_id and server_address are for one process: not with --workers")
-    from micro.cli.changes import watch_changes
-
-    command = [sys.executable, "-m", "micro.cli", "run", "--supervised", *flags]
-    commands = [
-        (f"{target}#{number}", [*command, "--", target])
-        for target in targets
-        for number in range(1, workers + 1)
-    ]
+    if reload:
+        require_watchfiles()
     supervisor = Supervisor(
-        commands,
-        pauses=Pauses(grace=settings.shutdown_timeout + KILL_MARGIN_SECONDS),
+        [
+            (f"{target}#{number}", [sys.executable, "-m", "micro.cli", "run", "--", target])
+            for target in targets
+            for number in range(1, workers + 1)
+        ],
+        flags=flags,
+        pauses=Pauses(
+            grace=settings.shutdown_timeout + KILL_MARGIN_SECONDS,
+            ready=settings.start_timeout + IMPORT_SECONDS,
+        ),
         changes=watch_changes({source_folder(target) for target in targets}) if reload else None,
+        health_address=settings.health_address,
     )
     async with with_server(settings):
         return await supervisor.run()

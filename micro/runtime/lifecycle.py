@@ -202,6 +202,7 @@ class ServiceRunner:
         # Register last: a caller may dial the moment the node is visible.
         with self.steps.step("registering"):
             await self._register(registry)
+        self.steps.current = "serving"
         self._started = True
 
     async def _open_parts(self) -> tuple[Transport, Registry]:

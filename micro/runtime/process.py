@@ -146,9 +146,8 @@ async def run_services(
             async with signals.cancelling():
                 await _start_all(stack, settings, runners, observers)
                 _log.info("ready: %s", names)
-            if signals.first is None:
-                await signals.wait()
-            _log.info("stopping: %s (%s)", names, signals.first)
+            number = await signals.wait()
+            _log.info("stopping: %s (%s); %s", names, number.name, _current_steps(runners))
             for runner in reversed(runners):
                 await runner.stop()
     return EXIT_CUT_OFF if any(runner.cut_off for runner in runners) else 0
@@ -210,7 +209,7 @@ def open_backends(
 
 
 def _current_steps(runners: Sequence[ServiceRunner]) -> str:
-    return ", ".join(f"{runner.name}: {runner.steps.current}" for runner in runners)
+    return ", ".join(f"{runner.name} is at: {runner.steps.current}" for runner in runners)
 
 
 def report_failure(error: Exception, log_format: str) -> int:

@@ -52,10 +52,14 @@ class StopSignals:
 
     Args:
         on_first: Called on the event loop when the first signal has come.
+        on_second: Called with each further signal that comes at least 1 s after the first.
     """
 
-    def __init__(self, on_first: Callable[[], object]) -> None:
+    def __init__(
+        self, on_first: Callable[[], object], on_second: Callable[[signal.Signals], object]
+    ) -> None:
         self._on_first = on_first
+        self._on_second = on_second
         self._first: signal.Signals | None = None
         self._arrived = asyncio.Event()
         self._time = 0.0
@@ -66,9 +70,11 @@ class StopSignals:
         """The first signal, once one has come."""
         return self._first
 
-    async def wait(self) -> None:
+    async def wait(self) -> signal.Signals:
         """Wait for the first signal."""
         await self._arrived.wait()
+        assert self._first is not None, "it is set before the event"
+        return self._first
 
     @asynccontextmanager
     async def cancelling(self) -> AsyncIterator[None]:
@@ -95,7 +101,7 @@ class StopSignals:
             if self._start is not None:
                 self._start.reschedule(now)
         elif now - self._time >= SECOND_SIGNAL_SECONDS:
-            end_process(EXIT_SECOND_SIGNAL, f"{number.name} again: the process ends at once")
+            self._on_second(number)
         else:
             _log.warning(
                 "%s ignored: it came %.3f s after the first signal; from %g s on it ends the"
@@ -113,10 +119,17 @@ class StopSignals:
             raise _Interrupted(signal.Signals(number).name)
 
 
+def end_at_once(number: signal.Signals) -> None:
+    """End the process, as a second signal demands."""
+    end_process(EXIT_SECOND_SIGNAL, f"{number.name} again: the process ends at once")
+
+
 @contextmanager
-def stop_signals(on_first: Callable[[], object]) -> Iterator[StopSignals]:
+def stop_signals(
+    on_first: Callable[[], object], on_second: Callable[[signal.Signals], object] = end_at_once
+) -> Iterator[StopSignals]:
     """Take SIGINT and SIGTERM inside a block; see `StopSignals`."""
-    signals = StopSignals(on_first)
+    signals = StopSignals(on_first, on_second)
     with on_signal(signals.arrived):
         _programs.append(signals)
         try:

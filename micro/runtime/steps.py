@@ -29,7 +29,7 @@ class Steps:
     """
 
     def __init__(self) -> None:
-        self.current = "its preparation"
+        self.current = "not started"
         self._deadline = time.monotonic()
         self._unanswered = False
 

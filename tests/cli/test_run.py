@@ -7,6 +7,9 @@ import json
 import os
 import signal
 import socket
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -60,7 +63,7 @@ def test_what_is_cut_off_is_code_1_even_when_a_thread_runs_on(
         "run", str(path), "--shutdown-timeout=100ms", environ={"MICRO_NATS_ADDRESS": nats}
     )
     running.wait_for("ready: stuck")
-    assert micro("call", "stuck", "Stuck.Hang", "null", "--timeout=1", nats=nats)[0] == 4
+    assert micro("call", "stuck", "Stuck.Hang", "null", "--timeout=4", nats=nats)[0] == 4
     running.wait_for("begun")
 
     assert running.stop(signal.SIGTERM) == 1
@@ -109,15 +112,20 @@ def test_a_worker_that_cannot_run_at_all_ends_all(nats, tmp_path, program) -> No
     assert "no Service" in "".join(running.log)
 
 
-def test_reload_starts_again_when_a_file_changes(nats, points_file, program) -> None:
+def test_reload_keeps_the_old_version_until_the_new_one_is_ready(
+    nats, points_file, program, micro
+) -> None:
     good = points_file.read_text()
     running = program("run", str(points_file), "--reload", environ={"MICRO_NATS_ADDRESS": nats})
     running.wait_for("ready: points")
     points_file.write_text("x = (")
-    running.wait_for("waiting for a change")
-    points_file.write_text(good)
+    running.wait_for("the new version ended with code 2; the old one goes on serving")
+    served = micro("call", "points", "Points.Award", '{"user": "ann", "points": 1}', nats=nats)
+    points_file.write_text(good + "\n")
     running.wait_for("ready: points", times=2)
+    running.wait_for("is replaced")
 
+    assert served[0] == 0
     assert running.stop(signal.SIGTERM) == 0
 
 
@@ -207,3 +215,57 @@ async def test_without_the_plugin_it_is_named(free_port, monkeypatch) -> None:
     with pytest.raises(PluginError, match="plugin 'nats'"):
         async with local.with_server(Settings()):
             pass
+
+
+def test_workers_get_no_secret_in_their_arguments(nats, points_file, program) -> None:
+    running = program(
+        *("run", str(points_file), "--workers", "2", "--nats-password=sekret", "--nats-user=ann"),
+        environ={"MICRO_NATS_ADDRESS": nats},
+    )
+    running.wait_for("ready: points", times=2)
+    words = [Path(f"/proc/{one}/cmdline").read_bytes() for one in child_ids(running.process.pid)]
+
+    assert running.stop(signal.SIGTERM) == 0
+    assert len(words) == 2
+    assert not any(b"sekret" in each for each in words)
+
+
+def test_the_supervisor_answers_health_checks_for_all_workers(nats, points_file, program) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = "{}:{}".format(*probe.getsockname())
+    running = program(
+        *("run", str(points_file), "--workers", "2", "--health-address", address),
+        environ={"MICRO_NATS_ADDRESS": nats},
+    )
+    running.wait_for("health checks of all workers")
+    alive, early = status_of(address, "livez"), status_of(address, "readyz")
+    running.wait_for("ready: points", times=2)
+    ready = status_of(address, "readyz")
+    os.kill(child_ids(running.process.pid)[1], signal.SIGKILL)
+    running.wait_for("ended with code -9")
+    broken = status_of(address, "readyz")
+    running.wait_for("ready: points", times=3)
+
+    assert running.stop(signal.SIGTERM) == 0
+    assert (alive, early, ready, broken) == (200, 503, 200, 503)
+
+
+def test_a_taken_health_address_is_found_before_anything_starts(points_file, program) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = "{}:{}".format(*taken.getsockname())
+        running = program(
+            *("run", str(points_file), "--health-address", address),
+            environ={"MICRO_NATS_ADDRESS": "127.0.0.1:1"},
+        )
+
+        assert running.stop() == 2
+    assert "health_address" in running.log[-1]
+
+
+def status_of(address, path):
+    try:
+        with urllib.request.urlopen(f"http://{address}/{path}", timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code

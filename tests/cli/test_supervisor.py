@@ -2,78 +2,203 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 
 import pytest
 
-from micro.cli.changes import poll_changes, watch_changes
+from micro.cli.changes import require_watchfiles, watch_changes
 from micro.cli.supervisor import Pauses, Supervisor
+from micro.errors import ConfigError, Unavailable
 from micro.scope import open_scope
 
 QUICK = Pauses(first=0.01, longest=0.02, grace=5)
-OBEY = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
+# A worker that speaks with its supervisor as `micro run` does, and ends at SIGTERM.
+WORKER = """
+import json, os, signal, socket, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+link = socket.socket(fileno=int(os.environ["MICRO_SUPERVISOR_FD"])).makefile("rw")
+flags = json.loads(link.readline())["flags"]
+def say(**message):
+    print(json.dumps(message), file=link, flush=True)
+def begin(exclusive=False):
+    say(exclusive=exclusive)
+    assert json.loads(link.readline()) == {"start": True}
+def note(text):
+    with open(flags[0], "a") as file:
+        file.write(text)
+"""
 
 
 def command(code):
-    return [sys.executable, "-c", code]
+    return [sys.executable, "-c", WORKER + code]
 
 
-def told(number=signal.SIGTERM):
+async def until(true):
+    """Let the event loop turn until something is true; the test's timeout is the limit."""
+    while not true():  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0)
+
+
+def tell(number=signal.SIGTERM):
     """Code that signals this process."""
-    return f"import os; os.kill({os.getpid()}, {int(number)});"
+    return f"os.kill({os.getpid()}, {int(number)})\n"
 
 
 async def test_a_signal_reaches_every_worker_and_all_end_well() -> None:
-    quiet = OBEY + "signal.pause()"
-    loud = OBEY + told() + "signal.pause()"
+    quiet = "begin()\nsignal.pause()"
+    loud = "begin()\n" + tell() + "signal.pause()"
 
     assert await Supervisor([("a", command(quiet)), ("b", command(loud))]).run() == 0
 
 
 async def test_a_worker_that_ends_is_started_again(tmp_path) -> None:
+    log = tmp_path / "log"
     code = (
-        f"{OBEY} f = open({str(tmp_path / 'log')!r}, 'a'); f.write('x'); f.close();"
-        f"n = open({str(tmp_path / 'log')!r}).read().count('x');"
-        f"sys.exit(n % 2) if n < 4 else None; {told()} signal.pause()"
+        "begin()\nsay(ready=True)\nnote('x')\nn = open(flags[0]).read().count('x')\n"
+        f"if n < 4: sys.exit(n % 2)\n{tell()}signal.pause()"
     )
 
-    assert await Supervisor([("a", command(code))], pauses=QUICK).run() == 0
-    assert (tmp_path / "log").read_text() == "xxxx"
+    assert await Supervisor([("a", command(code))], flags=[str(log)], pauses=QUICK).run() == 0
+    assert log.read_text() == "xxxx"
 
 
-async def test_a_worker_that_cannot_be_helped_ends_all() -> None:
-    workers = [("a", command(OBEY + "signal.pause()")), ("b", command("raise SystemExit(2)"))]
+async def test_a_worker_that_cannot_run_at_all_ends_all() -> None:
+    workers = [("a", command("begin()\nsignal.pause()")), ("b", command("raise SystemExit(2)"))]
 
     assert await Supervisor(workers, pauses=QUICK).run() == 2
 
 
 async def test_a_worker_that_does_not_stop_is_killed() -> None:
-    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + told()
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nbegin()\n" + tell()
     pauses = Pauses(grace=0.1)
 
     assert await Supervisor([("a", command(deaf + "signal.pause()"))], pauses=pauses).run() == 1
 
 
-async def test_a_second_signal_ends_at_once() -> None:
-    deaf = f"import signal; signal.signal(signal.SIGTERM, lambda *_: os.kill({os.getpid()}, 2));"
-    code = told().split(";")[0] + ";" + deaf + told() + "\nwhile True: signal.pause()"
-
-    assert await Supervisor([("a", command(code))], pauses=Pauses(grace=60)).run() == 1
-
-
-async def test_a_change_replaces_the_workers(tmp_path) -> None:
-    path, log = str(tmp_path / "shop.py"), str(tmp_path / "log")
-    # The first keeps changing the file that is watched; the second says stop.
-    code = (
-        f"{OBEY} import time; open({log!r}, 'a').write('x')\n"
-        f"if open({log!r}).read() == 'xx': {told()}\n"
-        f"while True: open({path!r}, 'a').write('x'); time.sleep(0.02)"
+async def test_a_second_signal_kills_the_workers(monkeypatch) -> None:
+    monkeypatch.setattr("micro.runtime.signals.SECOND_SIGNAL_SECONDS", 0.05)
+    deaf = (
+        "import time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nbegin()\n"
+        f"while True:\n    {tell()}    time.sleep(0.02)"
     )
-    changes = poll_changes([tmp_path], interval=0.02)
 
-    assert await Supervisor([("a", command(code))], changes=changes).run() == 0
+    assert await Supervisor([("a", command(deaf))], pauses=Pauses(grace=60)).run() == 1
+
+
+async def test_a_new_worker_is_ready_before_the_old_one_is_stopped(tmp_path) -> None:
+    log = tmp_path / "log"
+    code = """
+def stopped(*_):
+    note("stop ")
+    sys.exit(0)
+begin()
+signal.signal(signal.SIGTERM, stopped)
+note("ready ")
+say(ready=True)
+for line in link: pass
+"""
+
+    async def changes():
+        await until(lambda: "ready" in (log.read_text() if log.exists() else ""))
+        yield {tmp_path}
+        await until(lambda: "stop" in log.read_text())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    supervisor = Supervisor([("a", command(code))], flags=[str(log)], changes=changes())
+
+    assert await supervisor.run() == 0
+    assert log.read_text() == "ready ready stop stop "
+
+
+async def test_a_worker_with_a_fixed_address_is_stopped_before_its_successor_starts(
+    tmp_path,
+) -> None:
+    log = tmp_path / "log"
+    code = """
+def stopped(*_):
+    note("stop ")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stopped)
+begin(exclusive=True)
+note("ready ")
+say(ready=True)
+for line in link: pass
+"""
+
+    async def changes():
+        await until(lambda: "ready" in (log.read_text() if log.exists() else ""))
+        yield {tmp_path}
+        await until(lambda: log.read_text().count("ready") == 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    supervisor = Supervisor([("a", command(code))], flags=[str(log)], changes=changes())
+
+    assert await supervisor.run() == 0
+    assert log.read_text() == "ready stop ready stop "
+
+
+async def test_a_new_version_that_crashes_keeps_the_old_one_serving(tmp_path, caplog) -> None:
+    log = tmp_path / "log"
+    code = """
+begin()
+note("x")
+if open(flags[0]).read() == "xx":
+    sys.exit(7)
+say(ready=True)
+for line in link:
+    say(check=json.loads(line)["check"], problem="")
+"""
+    checked = []
+
+    async def changes():
+        await until(lambda: log.exists())
+        yield {tmp_path}
+        await until(lambda: "the old one goes on serving" in caplog.text)
+        checked.append(await supervisor.check())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    supervisor = Supervisor([("a", command(code))], flags=[str(log)], changes=changes())
+
+    assert await supervisor.run() == 0
+    assert checked == [None]
+    assert "a: the new version ended with code 7; the old one goes on serving" in caplog.text
+
+
+async def test_hangup_replaces_the_workers(tmp_path) -> None:
+    log = tmp_path / "log"
+    code = (
+        "begin()\nnote('x')\nsay(ready=True)\n"
+        f"if open(flags[0]).read() == 'x': {tell(signal.SIGHUP)}"
+        f"else: {tell()}"
+        "for line in link: pass"
+    )
+
+    assert await Supervisor([("a", command(code))], flags=[str(log)]).run() == 0
+    assert log.read_text() == "xx"
+
+
+async def test_the_supervisor_is_ready_when_all_workers_are(tmp_path) -> None:
+    answers = "begin()\nsay(ready=True)\nfor line in link:\n"
+    fine = answers + "    say(check=json.loads(line)['check'], problem='')"
+    ill = answers + "    say(check=json.loads(line)['check'], problem='no database')"
+    found = []
+
+    async def changes():
+        while len(found) < 1 or "not started" in found[-1]:
+            with pytest.raises(Unavailable) as caught:
+                await supervisor.check()
+            found.append(caught.value.detail.replace("is not running", "has not started"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield set()
+
+    workers = [("good", command(fine)), ("bad", command(ill))]
+    supervisor = Supervisor(workers, changes=changes())
+
+    assert await supervisor.run() == 0
+    assert found[-1] == "bad: no database"
 
 
 async def test_a_broken_worker_waits_for_a_change(tmp_path) -> None:
@@ -86,13 +211,11 @@ async def test_a_broken_worker_waits_for_a_change(tmp_path) -> None:
     assert await Supervisor([("a", command(code))], changes=changes()).run() in (0, 1)
 
 
-@pytest.mark.parametrize("watch", [watch_changes, lambda roots: poll_changes(roots, 0.02)])
-async def test_changes_of_python_files_are_seen(watch, tmp_path) -> None:
-    (tmp_path / ".hidden").mkdir()
+async def test_changes_of_python_files_are_seen(tmp_path) -> None:
     seen = set()
 
     async def follow():
-        async for changed in watch([tmp_path]):
+        async for changed in watch_changes([tmp_path]):
             seen.update(path.name for path in changed)
             if "new.py" in seen:
                 return
@@ -107,6 +230,13 @@ async def test_changes_of_python_files_are_seen(watch, tmp_path) -> None:
             (tmp_path / "new.py").write_text("x" * number)
 
     assert seen == {"new.py"}
+
+
+def test_reload_without_watchfiles_says_how_to_install_it(monkeypatch) -> None:
+    monkeypatch.setattr("micro.cli.changes.find_spec", lambda _: None)
+
+    with pytest.raises(ConfigError, match=r"pip install 'micro-rpc\[reload\]'"):
+        require_watchfiles()
 
 
 def test_pauses_grow_to_a_bound() -> None:
