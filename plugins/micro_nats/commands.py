@@ -76,9 +76,9 @@ async def _needs(
     return Needs(
         capabilities=frozenset(used),
         inbox=(inbox,),
-        peer=(inbox, *peers),
-        address=_addresses(records, (inbox, *peers)),
-        callee=_addresses(callees, (inbox, *peers)),
+        peer=peers,
+        address=_addresses(records, peers),
+        callee=_addresses(callees, peers),
         sent=sent,
         received=received,
     )
@@ -102,7 +102,7 @@ def _addresses(records: Sequence[ServiceRecord], prefixes: Sequence[str]) -> tup
 
 
 def _prefixes(settings: Settings) -> tuple[str, tuple[str, ...]]:
-    """The prefix of the service's own inboxes, and those of its peers.
+    """The prefix of the service's own inboxes, and those of all inboxes that it publishes to.
 
     Raises:
         ConfigError: no part uses NATS.
@@ -113,5 +113,8 @@ def _prefixes(settings: Settings) -> tuple[str, tuple[str, ...]]:
     inbox = str(driver.get("inbox_prefix", "_INBOX"))
     others = driver.get("reply_prefixes", ())
     texts = others.split(",") if isinstance(others, str) else others
-    peers = dict.fromkeys(["_INBOX", *(str(text).strip() for text in texts)])
-    return inbox, tuple(one for one in peers if one and one != inbox)
+    peers = dict.fromkeys(["_INBOX", inbox, *(str(text).strip() for text in texts)])
+    # `_INBOX.>` allows `_INBOX.points.>`, too.
+    return inbox, tuple(
+        one for one in peers if one and not any(one.startswith(f"{each}.") for each in peers)
+    )

@@ -12,6 +12,7 @@ import pytest
 
 from micro import open_client
 from micro.settings import Settings
+from micro_nats.commands import _prefixes
 from micro_nats.devserver import run_server
 from micro_nats.permissions import (
     RULES,
@@ -160,3 +161,15 @@ async def test_a_fixed_address_is_in_the_list(tmp_path) -> None:
         assert await process.wait() == 0
 
     assert out.count('"fixed.calls"') == 2
+
+
+@pytest.mark.parametrize(
+    ("driver", "expected"),
+    [
+        ({}, ("_INBOX", ("_INBOX",))),
+        ({"inbox_prefix": "_INBOX.orders"}, ("_INBOX.orders", ("_INBOX",))),
+        ({"inbox_prefix": "_a", "reply_prefixes": "b, c"}, ("_a", ("_INBOX", "_a", "b", "c"))),
+    ],
+)
+def test_prefixes_of_inboxes_are_those_of_the_options(driver, expected) -> None:
+    assert _prefixes(Settings(plugins={"nats": driver})) == expected
