@@ -209,7 +209,8 @@ async def test_the_registry_learns_what_is_served() -> None:
     assert node.metadata["zone"] == "a"
     assert node.metadata["protocol"] == "mucp"
     endpoints = {endpoint.name: endpoint.metadata for endpoint in record.endpoints}
-    assert endpoints["Points.Award"] == {"idempotent": "true", "owner": "ann"}
+    given = {"idempotent": "true", "owner": "ann"}
+    assert endpoints["Points.Award"] == {**given, "required": "user,points"}
     assert endpoints["Points.History"]["stream"] == "true"
     assert endpoints["OnOrder"]["subscriber"] == "true"
 

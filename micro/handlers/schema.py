@@ -11,11 +11,12 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import inspect
 import pathlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, NotRequired, Required, TypeVar, Union, get_args, get_origin
 from typing import get_type_hints as read_annotations
 
 from pydantic import BaseModel
@@ -29,6 +30,7 @@ from micro.registry.record import EndpointRecord, ValueRecord
 __all__ = ["endpoint_record", "subscriber_record", "type_in_go", "value_record"]
 
 _LEVELS = 3
+_MAX_SUMMARY_CHARACTERS = 120
 _ANY = "any"
 # In this order: a bool is an int, a datetime is a date.
 _BASICS: tuple[tuple[type, str], ...] = (
@@ -56,9 +58,10 @@ def endpoint_record(endpoint: Endpoint) -> EndpointRecord:
     """What the registry is told of an endpoint.
 
     go-micro hides the types of a stream behind `Context` and `Stream`; metadata `kind`, `request`
-    and `response` tell them to whoever can read Go's names of types.
+    and `response` give them by Go's names. `description` is the first line of the handler's
+    docstring, `required` the names of the request's required fields, separated by commas.
     """
-    metadata = dict(endpoint.metadata)
+    metadata = {**_about(endpoint.handler, endpoint.request_type), **endpoint.metadata}
     if endpoint.idempotent:
         metadata["idempotent"] = "true"
     if endpoint.raises:
@@ -84,7 +87,11 @@ def subscriber_record(subscriber: SubscriberSpec) -> EndpointRecord:
     return EndpointRecord(
         name=subscriber.name,
         request=value_record(subscriber.event_type),
-        metadata={"subscriber": "true", "topic": subscriber.topic},
+        metadata={
+            **_about(subscriber.handler, subscriber.event_type),
+            "subscriber": "true",
+            "topic": subscriber.topic,
+        },
     )
 
 
@@ -109,6 +116,35 @@ def type_in_go(type_: Any) -> str:
     if not isinstance(origin, type) or bare is Any or origin is object:
         return _ANY
     return _class_in_go(bare, origin)
+
+
+def _about(function: Callable[..., Any], type_: Any) -> dict[str, str]:
+    """What people want to know of a handler, in few bytes: every announcement carries it."""
+    summary = (inspect.getdoc(function) or "").partition("\n")[0].strip()
+    if len(summary) > _MAX_SUMMARY_CHARACTERS:
+        summary = f"{summary[: _MAX_SUMMARY_CHARACTERS - 3].rstrip()}..."
+    about = {"description": summary, "required": ",".join(_required(_inner(type_)))}
+    return {name: text for name, text in about.items() if text}
+
+
+def _required(type_: Any) -> Iterator[str]:
+    """The fields of a struct-like type that have no default, by their names in JSON."""
+    origin = get_origin(type_) or type_
+    if isinstance(origin, type) and issubclass(origin, BaseModel):
+        for name, field in origin.model_fields.items():
+            if field.is_required() and not field.exclude:
+                yield field.serialization_alias or field.alias or name
+    elif isinstance(origin, type) and dataclasses.is_dataclass(origin):
+        for each in dataclasses.fields(origin):
+            if each.default is each.default_factory is dataclasses.MISSING and each.init:
+                yield each.name
+    elif _is_typed_dict(origin):
+        for name, hint in _annotations(origin, include_extras=True).items():
+            # Of postponed annotations the class itself does not know what is required.
+            if get_origin(hint) is Required or (
+                name in origin.__required_keys__ and get_origin(hint) is not NotRequired
+            ):
+                yield name
 
 
 def _class_in_go(bare: Any, origin: type) -> str:
@@ -158,9 +194,9 @@ def _is_typed_dict(type_: Any) -> bool:
     return isinstance(type_, type) and "__required_keys__" in vars(type_)
 
 
-def _annotations(cls: type) -> Mapping[str, Any]:
+def _annotations(cls: type, *, include_extras: bool = False) -> Mapping[str, Any]:
     try:
-        return read_annotations(cls)
+        return read_annotations(cls, include_extras=include_extras)
     except NameError:
         # A local class's annotations may name what only pydantic can find; a tree without the
         # types of its leaves is better than no service.

@@ -74,7 +74,8 @@ def test_a_file_in_a_package_may_import_its_siblings(folder, tmp_path) -> None:
 
 def test_a_service_reads_annotations_of_its_own_file(folder) -> None:
     text = ONE + (
-        "class Award(dict): ...\n@points.handler\nasync def award(request: 'Award') -> 'Award': ..."
+        "from pydantic import BaseModel\nclass Award(BaseModel): ...\n"
+        "@points.handler\nasync def award(request: 'Award') -> 'Award': ..."
     )
     folder(target_f=text)
 

@@ -7,7 +7,7 @@ import datetime
 import enum
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, NewType, NotRequired, Optional, TypeVar
+from typing import Annotated, Any, Literal, NewType, NotRequired, Optional, Required, TypeVar
 
 import pytest
 from pydantic import BaseModel, Field
@@ -41,6 +41,7 @@ def leaf(name: str, type_: str) -> ValueRecord:
 
 
 REQ = ValueRecord(name="Req", type="Req", values=(leaf("name", "string"), leaf("count", "int")))
+NEEDS = {"required": "name,count"}
 RSP = ValueRecord(name="Rsp", type="Rsp", values=(leaf("msg", "string"),))
 
 
@@ -160,7 +161,7 @@ def test_a_unary_endpoint_is_told_as_go_micro_tells_it():
 
     record = endpoint_record(endpoint_from_function(hello, service="greeter"))
 
-    assert record == EndpointRecord(name="Greeter.Hello", request=REQ, response=RSP, metadata={})
+    assert record == EndpointRecord(name="Greeter.Hello", request=REQ, response=RSP, metadata=NEEDS)
 
 
 def test_a_stream_is_told_as_go_micro_tells_it_with_its_types_in_metadata():
@@ -174,6 +175,7 @@ def test_a_stream_is_told_as_go_micro_tells_it_with_its_types_in_metadata():
         request=leaf("Context", "Context"),
         response=leaf("Stream", "Stream"),
         metadata={
+            **NEEDS,
             "stream": "true",
             "kind": "bidirectional",
             "request": "Req",
@@ -189,7 +191,7 @@ def test_metadata_tells_what_callers_may_rely_on():
         find, service="greeter", idempotent=True, metadata={"owner": "ann"}
     )
 
-    assert endpoint_record(made).metadata == {"owner": "ann", "idempotent": "true"}
+    assert endpoint_record(made).metadata == {"owner": "ann", "idempotent": "true", **NEEDS}
 
 
 def test_a_subscriber_is_told_as_go_micro_tells_it():
@@ -201,5 +203,75 @@ def test_a_subscriber_is_told_as_go_micro_tells_it():
         name="OnEvent",
         request=REQ,
         response=None,
-        metadata={"subscriber": "true", "topic": "greeter.events"},
+        metadata={"subscriber": "true", "topic": "greeter.events", **NEEDS},
     )
+
+
+class Search(BaseModel):
+    text: str = Field(alias="q")
+    limit: int = 10
+    secret: str = Field(exclude=True)
+    tags: list[str] = []
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int = 0
+    labels: list[str] = dataclasses.field(default_factory=list)
+
+
+class Address(TypedDict, total=False):
+    street: Required[str]
+    town: str
+
+
+@pytest.mark.parametrize(
+    ("type_", "required"),
+    [
+        (Search, "q"),
+        (Search | None, "q"),
+        (Point, "x"),
+        (Address, "street"),
+        (Rsp, "msg"),
+        (int, None),
+        (list[Search], None),
+        (dict[str, int], None),
+    ],
+)
+def test_metadata_tells_the_required_fields_of_a_request(type_, required):
+    async def find(request) -> None: ...
+
+    find.__annotations__["request"] = type_
+    record = endpoint_record(endpoint_from_function(find, service="greeter"))
+
+    assert record.metadata.get("required") == required
+
+
+@pytest.mark.parametrize(
+    ("text", "description"),
+    [
+        (None, None),
+        ("Find a greeting.", "Find a greeting."),
+        ("\n    Find it.\n\n    In more words.\n", "Find it."),
+        ("x" * 500, "x" * 117 + "..."),
+    ],
+)
+def test_metadata_has_the_first_line_of_the_docstring(text, description):
+    async def find() -> None: ...
+
+    find.__doc__ = text
+    event = subscriber_record(subscriber_from_function(find, "greeter.events"))
+    endpoint = endpoint_record(endpoint_from_function(find, service="greeter"))
+
+    assert endpoint.metadata.get("description") == description
+    assert event.metadata.get("description") == description
+
+
+def test_metadata_of_the_handlers_own_wins():
+    async def find() -> None:
+        """Find it."""
+
+    made = endpoint_from_function(find, service="greeter", metadata={"description": "mine"})
+
+    assert endpoint_record(made).metadata == {"description": "mine"}

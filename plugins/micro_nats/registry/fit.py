@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from micro.errors import CodecError, ConfigError, PayloadTooLarge
@@ -10,6 +10,9 @@ from micro.registry.record import EndpointRecord, ServiceRecord, ValueRecord
 from micro_nats.wire.records import MAX_DEPTH, decode_result, encode_result, encode_service
 
 __all__ = ["Messages", "fit"]
+
+# Of an endpoint's metadata, what no client needs for a call.
+_FOR_PEOPLE = ("description", "required", "raises")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +68,17 @@ def _check_readable(messages: Messages) -> Messages:
 
 
 def _reductions(record: ServiceRecord) -> Iterator[ServiceRecord]:
-    """The record with less and less of its types: fewer levels, then none."""
+    """The record with less and less of its types: fewer levels, then none, then no descriptions."""
     yield record
     for depth in range(MAX_DEPTH - 1, -1, -1):
         endpoints = tuple(_cut_endpoint(each, depth) for each in record.endpoints)
         yield replace(record, endpoints=endpoints)
+    bare = tuple(replace(each, metadata=_without_text(each.metadata)) for each in endpoints)
+    yield replace(record, endpoints=bare)
+
+
+def _without_text(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in metadata.items() if key not in _FOR_PEOPLE}
 
 
 def _cut_endpoint(endpoint: EndpointRecord, depth: int) -> EndpointRecord:
