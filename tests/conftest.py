@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
@@ -21,6 +22,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         programs.build(reporter.write_line if reporter else lambda _: None)
 
 
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run tests that are marked `both_loops` on uvloop as well."""
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    if item.get_closest_marker("both_loops") is not None:
+        uvloop = pytest.importorskip("uvloop")
+        loops["uvloop"] = uvloop.new_event_loop
+    return loops
+
+
 @pytest.fixture(scope="session")
 def go_programs(pytestconfig: pytest.Config) -> GoPrograms:
     return pytestconfig.stash[_PROGRAMS]
@@ -28,8 +40,11 @@ def go_programs(pytestconfig: pytest.Config) -> GoPrograms:
 
 @pytest.fixture
 async def nothing_left() -> AsyncIterator[None]:
-    async with assert_nothing_left():
-        yield
+    if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
+        async with assert_nothing_left():
+            yield
+    else:
+        yield  # uvloop opens files of its own while it runs
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,8 @@ from tests.plugins.micro_nats.helpers import Inbox
 
 NATS = shutil.which("nats")
 
+pytestmark = pytest.mark.both_loops
+
 
 class Order(BaseModel):
     id: int

@@ -18,6 +18,8 @@ from tests.plugins.micro_nats.helpers import Events, Inbox
 
 EVENT = Message({"Content-Type": "application/json"}, b"1")
 
+pytestmark = pytest.mark.both_loops
+
 
 async def test_an_event_without_a_subscriber_is_an_error(backend: Backend) -> None:
     with pytest.raises(NoSubscribers, match=r"confirm\.none") as caught:

@@ -12,6 +12,8 @@ from micro_nats.connection.connection import Connection
 from micro_nats.registry.subjects import QUERY_TOPICS
 from tests.plugins.micro_nats.helpers import Inbox
 
+pytestmark = pytest.mark.both_loops
+
 
 def service(name: str, node: str = "x") -> bytes:
     nodes = [{"id": node, "address": f"at.{node}"}]

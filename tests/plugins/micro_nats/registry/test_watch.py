@@ -17,6 +17,8 @@ from tests.plugins.micro_nats.helpers import Inbox
 
 TOPIC = WATCH_TOPICS[0]
 
+pytestmark = pytest.mark.both_loops
+
 
 def record(name: str, node: str = "a", *endpoints: str) -> ServiceRecord:
     return ServiceRecord(
