@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanag
 
 from micro.backend import ConnectionEvent
 from micro.client.client import Client
+from micro.concurrency.budget import process_budget
 from micro.errors import Unavailable
 from micro.events.subscribers import Subscribers
 from micro.handlers.definition import Hook, ServiceDefinition, ambient_run
@@ -212,6 +213,7 @@ class ServiceRunner:
             definition.layers,
             self._stack.enter_async_context,
         )
+        process_budget().limit = settings.memory_budget
         transport = await self._backends.transport()
         broker = await self._backends.broker()
         registry = await self._backends.registry()

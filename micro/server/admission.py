@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from micro.concurrency.budget import process_budget
 from micro.concurrency.limiter import Admission
 from micro.concurrency.loop_lag import LoopLag
 from micro.concurrency.pacer import Pacer
@@ -17,7 +18,7 @@ from micro.deadline import Deadline
 from micro.errors import MethodNotAllowed, MicroError, NotFound, Unavailable
 from micro.message import Message
 from micro.scope import Scope
-from micro.server.call import MAX_STREAM_WAIT_SECONDS, Call, Mounted, Replies
+from micro.server.call import MAX_STREAM_WAIT_SECONDS, Call, Mounted, Replies, Requests
 from micro.server.outcomes import Outcomes
 from micro.server.reports import Reports
 from micro.server.stream import open_flows
@@ -31,7 +32,7 @@ _PATIENCE_SHARE = 0.5
 _LOOP_BUSY = "its event loop is busy"
 
 
-class AdmissionControl:
+class AdmissionControl(Requests):
     """Admits the requests of one server.
 
     Args:
@@ -88,11 +89,10 @@ class AdmissionControl:
     def request(self, replies: Replies, message: Message) -> None:
         """Take a request: start its call, queue it, or refuse it."""
         headers = message.headers
-        name = headers.get(ENDPOINT) or headers.get(METHOD, "")
-        mounted = self._mounted.get(name)
+        mounted = self._mounted.get(headers.get(ENDPOINT) or headers.get(METHOD, ""))
         streams = STREAM in headers
         if mounted is None or self.draining or mounted.streams != streams:
-            self._outcomes.refuse(replies, headers, self._objection(name, mounted))
+            self._outcomes.refuse(replies, headers, self._objection(headers, mounted))
             return
         deadline = deadline_from(headers)
         now = time.monotonic()
@@ -104,7 +104,7 @@ class AdmissionControl:
         call.since = now
         if deadline is not None:
             left = deadline.at - now
-            if left <= self._lag.seconds():
+            if left <= replies.delay or left <= self._lag.seconds():
                 self._outcomes.refuse_late(call)
                 return
             call.patience = left * _PATIENCE_SHARE
@@ -119,12 +119,23 @@ class AdmissionControl:
             self.finished(call)
             raise
 
+    def objection(self, headers: Mapping[str, str]) -> MicroError | None:
+        """Why a request with these headers would be refused, whatever its body is."""
+        mounted = self._mounted.get(headers.get(ENDPOINT) or headers.get(METHOD, ""))
+        if mounted is not None and not self.draining and mounted.streams == (STREAM in headers):
+            return None
+        error = self._objection(headers, mounted)
+        vars(error).update(id=self._service, refused=True)
+        return error
+
     def finished(self, call: Call) -> None:
         """A call has ended, or was refused after it had begun to wait."""
         if call.timer is not None:
             call.timer.discard(call)
         if call.task is not None:
             self._scope.release(call.task)
+        if call.held:
+            process_budget().release(call.held)
         if self._reports.access_log:
             self._reports.ended(call)
         call.replies.finish(call)
@@ -216,7 +227,8 @@ class AdmissionControl:
                 self._outcomes.refuse_late(call)
             self.finished(call)
 
-    def _objection(self, name: str, mounted: Mounted | None) -> MicroError:
+    def _objection(self, headers: Mapping[str, str], mounted: Mounted | None) -> MicroError:
+        name = headers.get(ENDPOINT) or headers.get(METHOD, "")
         if mounted is None:
             return NotFound(f"{self._service} has no endpoint {name!r}")
         if self.draining:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from micro.codec.contract import Decoder, Encoder
 from micro.concurrency.limiter import MESSAGE_OVERHEAD_BYTES, Limiter
@@ -17,7 +17,7 @@ from micro.middleware import Next
 from micro.wire.flow import ReceiveWindow, SendCredit
 from micro.wire.headers import ID, STREAM
 
-__all__ = ["MAX_STREAM_WAIT_SECONDS", "Call", "Mounted", "Replies", "weight_of"]
+__all__ = ["MAX_STREAM_WAIT_SECONDS", "Call", "Mounted", "Replies", "Requests", "weight_of"]
 
 
 MAX_STREAM_WAIT_SECONDS = 1.0
@@ -30,12 +30,14 @@ class Replies(ABC):
     Attributes:
         calls: The calls on the socket that run or wait, by id: later frames go to them.
         remote: The client's address.
+        delay: Seconds that what is received now may have waited on its way, at most.
     """
 
     __slots__ = ()
 
     calls: dict[str, Call]
     remote: str
+    delay: float
 
     @abstractmethod
     def send(self, message: Message) -> None:
@@ -65,6 +67,18 @@ class Replies(ABC):
     @abstractmethod
     def finish(self, call: Call) -> None:
         """The call has ended: its id can be used again."""
+
+
+class Requests(ABC):
+    """Where a channel takes the requests that it receives."""
+
+    @abstractmethod
+    def request(self, replies: Replies, message: Message) -> None:
+        """Take a request: start its call, queue it, or refuse it."""
+
+    @abstractmethod
+    def objection(self, headers: Mapping[str, str]) -> MicroError | None:
+        """Why a request with these headers would be refused, whatever its body is."""
 
 
 class Mounted:
@@ -138,6 +152,7 @@ class Call:
         patience: Seconds that it may wait.
         threaded: Whether its handler occupies a thread.
         slots_kept: Whether it has ended and its thread keeps its slots.
+        held: Bytes of its expanded body, which the budget of the process counts.
         items: Items that a stream has moved so far, either way.
         reading: Whether a stream's handler waits for its client.
         code: What the call ended with, 200 or the error's code.
@@ -153,6 +168,7 @@ class Call:
         "dropped",
         "expired",
         "headers",
+        "held",
         "id",
         "items",
         "mounted",
@@ -184,6 +200,7 @@ class Call:
         self.patience = MAX_STREAM_WAIT_SECONDS
         self.code = 200
         self.items = 0
+        self.held = 0
         self.task: asyncio.Task[None] | None = None
         self.timer: set[Call] | None = None
         self.queue: Callable[[Call], bool] | None = None

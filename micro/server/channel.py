@@ -16,7 +16,8 @@ from micro.errors import (
 from micro.message import Message
 from micro.server.answers import ReplyTooLarge, send_error
 from micro.server.bodies import encoded_body
-from micro.server.call import Call, Replies
+from micro.server.call import Call, Replies, Requests
+from micro.server.legacy import LegacyReplies
 from micro.telemetry.metrics import ServerCounters
 from micro.transport.contract import Receiver, Socket
 from micro.wire.assembler import Assembler
@@ -35,14 +36,11 @@ from micro.wire.headers import (
     canonical,
     credit_from,
 )
-from micro.wire.legacy import Legacy, legacy_of
+from micro.wire.legacy import legacy_of
 
-__all__ = ["OnRequest", "ServerChannel"]
+__all__ = ["ServerChannel"]
 
 _log = logging.getLogger("micro.server")
-
-OnRequest = Callable[[Replies, Message], None]
-"""Takes a request and where its answer goes."""
 
 
 class ServerChannel(Receiver, Replies):
@@ -50,7 +48,7 @@ class ServerChannel(Receiver, Replies):
 
     Args:
         socket: Where requests come from and replies go.
-        on_request: Called with each request.
+        requests: Takes each request.
         on_closed: Called once when the socket is gone.
         service: The service's name, the `id` of errors.
         counters: Where it counts.
@@ -66,9 +64,10 @@ class ServerChannel(Receiver, Replies):
         "_error",
         "_has_chunks",
         "_on_closed",
-        "_on_request",
+        "_requests",
         "_socket",
         "calls",
+        "delay",
         "remote",
         "service",
     )
@@ -76,7 +75,7 @@ class ServerChannel(Receiver, Replies):
     def __init__(
         self,
         socket: Socket,
-        on_request: OnRequest,
+        requests: Requests,
         *,
         on_closed: Callable[[ServerChannel], None],
         service: str,
@@ -84,9 +83,10 @@ class ServerChannel(Receiver, Replies):
     ) -> None:
         self.calls: dict[str, Call] = {}
         self._socket = socket
-        self._on_request = on_request
+        self._requests = requests
         self._on_closed = on_closed
         self.remote = socket.remote
+        self.delay = 0.0
         self.service = service
         self._counters = counters
         self._assembler = Assembler(socket, self._send_signal)
@@ -96,6 +96,7 @@ class ServerChannel(Receiver, Replies):
 
     def received(self, messages: Sequence[Message]) -> None:
         """Start a call for each request, and give other frames to the calls they belong to."""
+        self.delay = self._socket.delay
         for message in messages:
             try:
                 self._dispatch(message)
@@ -184,7 +185,7 @@ class ServerChannel(Receiver, Replies):
             self._route(self, message)
             return
         try:
-            self._route(LegacyReplies(self, legacy), legacy.request(*message))
+            self._route(LegacyReplies(self, legacy, self.service), legacy.request(*message))
         except CodecError as error:
             self.refuse(headers, error)
 
@@ -203,13 +204,20 @@ class ServerChannel(Receiver, Replies):
         elif ERROR in headers:
             self._end_of_unknown(headers)
         elif ENDPOINT in headers or METHOD in headers:
-            self._on_request(replies, message)
+            self._requests.request(replies, message)
         elif STREAM in headers:
             self._counters.late += 1
         else:
             self._counters.malformed += 1
 
     def _assemble(self, message: Message) -> Message | None:
+        headers = message.headers
+        if CHUNKED in headers and (ENDPOINT in headers or METHOD in headers):
+            # The first chunk of a request: one that would be refused is not worth its memory.
+            error = self._requests.objection(headers)
+            if error is not None:
+                self.refuse(headers, error)
+                return None
         self._has_chunks = True
         try:
             return self._assembler.receive(message)
@@ -263,40 +271,3 @@ class ServerChannel(Receiver, Replies):
         known = canonical(headers)
         if (ENDPOINT in known or METHOD in known) and known.get(ID, "") not in self.calls:
             self.refuse(known, InternalError("the request failed", id=self.service))
-
-
-class LegacyReplies(Replies):
-    """Replies in one of go-micro's oldest dialects, over the same socket.
-
-    Args:
-        channel: The socket's channel.
-        legacy: The dialect.
-    """
-
-    __slots__ = ("_channel", "_legacy", "calls", "remote")
-
-    def __init__(self, channel: ServerChannel, legacy: Legacy) -> None:
-        self.calls = channel.calls
-        self.remote = channel.remote
-        self._channel = channel
-        self._legacy = legacy
-
-    def send(self, message: Message) -> None:
-        """Send a frame in the envelope of the dialect."""
-        self._channel.send(self._legacy.reply(message))
-
-    async def send_large(self, call: Call, message: Message) -> None:
-        """The same: these dialects know neither compression nor chunks."""
-        await self._channel.send_large(call, self._legacy.reply(message))
-
-    async def drain(self) -> None:
-        """Wait while more waits to be sent than is healthy."""
-        await self._channel.drain()
-
-    def refuse(self, headers: dict[str, str], error: MicroError) -> None:
-        """Answer a request with an error, in the envelope of the dialect."""
-        send_error(self.send, headers, error, self._channel.service)
-
-    def finish(self, call: Call) -> None:
-        """A call has ended."""
-        self._channel.finish(call)

@@ -177,7 +177,7 @@ class Execution:
         kind = headers.get(CONTENT_TYPE, _JSON)
         decode, encode = mounted.coders.get(kind) or self._coders(call)
         if CONTENT_ENCODING in headers:
-            await self._expand(call)
+            await self._bodies.expand_request(call)
         value = decode(call.body) if endpoint.takes_request else None
         if mounted.is_bare:
             result = await endpoint.bind(value, context)
@@ -201,11 +201,8 @@ class Execution:
 
     async def _stream(self, call: Call) -> None:
         if CONTENT_ENCODING in call.headers:
-            await self._expand(call)
+            await self._bodies.expand_request(call)
         await run_stream(call, self._invoke, self._coders(call), self._bodies)
-
-    async def _expand(self, call: Call) -> None:
-        call.body = await self._bodies.expand(call.headers[CONTENT_ENCODING], call.body)
 
     def _invoke(self, call: Call, value: Any) -> Awaitable[Response]:
         """Run the layers and the handler; a stream's response has an async iterator as value."""

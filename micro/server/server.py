@@ -106,6 +106,8 @@ class Server:
         Raises:
             HandlerError: two have the same name.
         """
+        endpoints = tuple(endpoints)
+        shared = sum(endpoint.blocking for endpoint in endpoints) > 1
         for endpoint in endpoints:
             if endpoint.name in self._mounted:
                 raise HandlerError(f"two endpoints are named {endpoint.name!r}")
@@ -113,7 +115,7 @@ class Server:
             self._mounted[endpoint.name] = Mounted(
                 endpoint,
                 fold(layers, self._execution.innermost(endpoint)),
-                tuple(self._limits(endpoint)),
+                self._limits(endpoint, shared=shared),
                 is_bare=not layers and not endpoint.blocking,
                 timeout=self.options.timeout,
             )
@@ -126,7 +128,7 @@ class Server:
         """What a listener calls for each new socket."""
         channel = ServerChannel(
             socket,
-            self._admission.request,
+            self._admission,
             on_closed=self._channels.discard,
             service=self.name,
             counters=self.counters,
@@ -192,20 +194,22 @@ class Server:
         for channel in self._channels:
             yield from channel.calls.values()
 
-    def _limits(self, endpoint: Endpoint) -> Iterator[tuple[Limiter[Call], str]]:
-        own = endpoint.max_concurrency
-        options = self.options
-        if endpoint.blocking:
+    def _limits(self, endpoint: Endpoint, *, shared: bool) -> list[tuple[Limiter[Call], str]]:
+        """Where calls of an endpoint acquire their slots; `shared`: others need threads as well."""
+        options, own = self.options, endpoint.max_concurrency
+        limits: list[tuple[Limiter[Call], str]] = []
+        if endpoint.blocking and shared:
             share = max(1, int(options.threads * _THREAD_SHARE))
-            share = min(own or share, share)
-            yield self._limiter(share), f"{share} calls of {endpoint.name} hold threads"
-            yield self._in_threads, f"all {options.threads} threads are taken"
-        elif own:
-            yield self._limiter(own), f"{own} calls of {endpoint.name} run"
+            own = min(own or share, share)
+        if own:
+            limits.append((self._limiter(own), f"{own} calls of {endpoint.name} run"))
+        if endpoint.blocking:
+            limits.append((self._in_threads, f"all {options.threads} threads are taken"))
         if endpoint.kind.is_stream:
-            yield self._streams, f"{options.max_streams} streams are open"
+            limits.append((self._streams, f"{options.max_streams} streams are open"))
         else:
-            yield self._calls, f"{options.max_concurrency} calls run"
+            limits.append((self._calls, f"{options.max_concurrency} calls run"))
+        return limits
 
     def _limiter(self, limit: int) -> Limiter[Call]:
         queue, acquired = self.options.max_queue, self._admission.slot_acquired

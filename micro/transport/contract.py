@@ -70,6 +70,15 @@ class Socket(Resource):
         """Bytes of a body that surely fits one message, next to headers of ordinary size."""
         return 1 << 30
 
+    @property
+    def delay(self) -> float:
+        """Seconds that the messages being received may have waited on their way, at most.
+
+        0 ordinarily; more after the network or the process stood still. A deadline crosses the wire
+        as the time that remains, so this is what must be taken off it.
+        """
+        return 0.0
+
     @abstractmethod
     def send(self, message: Message) -> int:
         """Hand a message over for sending; it leaves within this turn of the event loop.

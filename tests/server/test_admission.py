@@ -12,7 +12,8 @@ import pytest
 
 from micro import Context, DeadlineExceeded, ResourceExhausted, Service
 from micro.errors import HandlerError
-from micro.wire.headers import ENDPOINT, ID, SIGNAL, STREAM, TIMEOUT
+from micro.transport.contract import Socket
+from micro.wire.headers import CHUNKED, ENDPOINT, ERROR, ID, REFUSED, SIGNAL, STREAM, TIMEOUT
 from tests.engine import Gauge, raw, running
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -62,7 +63,7 @@ async def test_a_call_that_finds_no_thread_waits_in_the_bounded_queue(
     async with running(with_threads(release, threads=1, max_queue=1)) as client:
         calls = [asyncio.ensure_future(client.call("points", "Points.Hang")) for _ in range(2)]
         await asyncio.sleep(0)
-        with pytest.raises(ResourceExhausted, match="hold threads"):
+        with pytest.raises(ResourceExhausted, match="limit"):
             await client.call("points", "Points.Hang", retries=0, timeout=1)
         release.set()
         await asyncio.gather(*calls)
@@ -220,3 +221,31 @@ async def test_the_access_log_has_a_line_for_each_call(caplog: pytest.LogCapture
         ["Points.Nope", "404"],
         ["Points.Fine", "405"],
     ]
+
+
+async def test_a_request_that_waited_on_its_way_past_its_deadline_does_not_start(
+    gauge: Gauge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Socket, "delay", 2.0)
+    service = Service("points")
+
+    @service.handler
+    async def wait() -> None:
+        await gauge.wait()
+
+    async with running(service) as client, raw(client) as peer:
+        peer.request("Points.Wait", **{TIMEOUT: "1000000000"})
+        refused = await peer.reply()
+        peer.request("Points.Wait", id="2", **{TIMEOUT: "9000000000"})
+        await gauge.until(started=1)
+
+    assert "408" in refused.headers[ERROR]
+    assert REFUSED in refused.headers
+    assert gauge.started == 1
+
+
+async def test_the_first_chunk_of_a_request_that_no_endpoint_takes_is_refused() -> None:
+    async with running(Service("points")) as client, raw(client) as peer:
+        peer.request("Points.Nope", b"x" * 1000, **{CHUNKED: "50000000"})
+
+        assert "404" in (await peer.reply()).headers[ERROR]

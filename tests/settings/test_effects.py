@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from micro import DeadlineExceeded, Service
+from micro.concurrency.budget import process_budget
 
 
 async def test_server_timeout_ends_a_handler_whose_caller_set_no_limit() -> None:
@@ -56,3 +57,11 @@ async def test_threads_bounds_plain_handlers_that_run_at_once() -> None:
         calls = [group.create_task(client.call("points", "Points.Meet", None, bool)) for _ in "abc"]
 
     assert [call.result() for call in calls] == [False] * 3
+
+
+async def test_memory_budget_bounds_what_the_process_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process_budget(), "limit", 1)
+    async with Service("points", settings={"memory_budget": "2MiB"}).running():
+        assert process_budget().limit == 2 << 20
