@@ -40,7 +40,10 @@ async def with_server(settings: Settings) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         if _needs_server(settings) and not _listens():
             address = await _start(stack)
-            say(f"no address is given and nothing listens: started a nats-server at {address}")
+            say(
+                "no address is given and nothing listens:"
+                f" started a nats-server at {address}, which ends with this process"
+            )
         yield
 
 

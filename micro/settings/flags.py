@@ -40,6 +40,8 @@ def read_flags(argv: Sequence[str]) -> Source:
     Raises:
         ConfigError: a flag is unknown or has no value, or a word is not a flag.
     """
+    if not argv:
+        return Source(kind="flag")
     command = click.Command("settings", params=[*setting_options()], add_help_option=False)
     context = click.Context(command, allow_extra_args=True, ignore_unknown_options=True)
     command.parse_args(context, parse_flags(context, argv))

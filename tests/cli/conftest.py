@@ -29,7 +29,7 @@ service = Service("points", version="1.0.0", metadata={"zone": "a"})
 
 @service.handler
 async def award(request: Award) -> Award:
-    if request.user == "nobody":
+    if request.user == "zoe":
         raise NotFound("no such user")
     return request
 
@@ -141,7 +141,7 @@ def points(nats, tmp_path_factory):
     path.write_text(POINTS)
     running = Program(["run", str(path)], environ={"MICRO_NATS_ADDRESS": nats})
     running.wait_for("ready: points")
-    # Nobody reads its log from here on, so somebody must.
+    # A full pipe would block the service, so its log is read to the end.
     drain = threading.Thread(target=running.process.stderr.read, daemon=True)
     drain.start()
     yield nats

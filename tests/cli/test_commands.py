@@ -34,7 +34,7 @@ def test_call_indents_on_a_terminal(points, micro, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "text"),
     [
-        (["Points.Award", '{"user":"nobody","points":1}'], 1, "404 Not Found: no such user"),
+        (["Points.Award", '{"user":"zoe","points":1}'], 1, "404 Not Found: no such user"),
         (["Points.Award", '{"user":"ann"}'], 1, "400 Bad Request: points"),
         (["Points.Nothing"], 1, "404 Not Found: points has no endpoint 'Points.Nothing'; it has"),
         (["Points.Awrd"], 1, "404 Not Found: points has no endpoint 'Points.Awrd'; did you mean"),

@@ -95,7 +95,7 @@ def test_every_setting_works_as_flag_variable_key_and_argument(name, toml) -> No
 
 @pytest.mark.parametrize("name", GIVEN)
 def test_the_stronger_source_wins(name, toml) -> None:
-    """Each source in turn is the strongest; the weaker ones hold values that nobody can use."""
+    """Each source in turn is the strongest; the weaker ones hold values that are refused."""
     text, value = GIVEN[name]
     bad_file = toml(f'{name} = "\\u0000"')
     bad = {f"MICRO_{name.upper()}": "\x00"}
