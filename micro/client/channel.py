@@ -14,6 +14,7 @@ from micro.errors import (
     Cancelled,
     ConnectionLost,
     DeadlineExceeded,
+    InternalError,
     MicroError,
     NoResponders,
     ResourceExhausted,
@@ -26,10 +27,9 @@ from micro.wire.assembler import Assembler
 from micro.wire.chunks import is_chunk
 from micro.wire.compression import ACCEPT_ENCODING, CONTENT_ENCODING, Compression, decompress
 from micro.wire.errors import error_to_wire
-from micro.wire.flow import WINDOW_ITEMS
+from micro.wire.flow import WINDOW_ITEMS, SendCredit
 from micro.wire.headers import (
     CHUNKED,
-    CREDIT,
     ERROR,
     ID,
     SIGNAL,
@@ -37,11 +37,13 @@ from micro.wire.headers import (
     TIMEOUT,
     TOPIC,
     canonical,
+    credit_headers,
     is_native,
     ping_headers,
     set_id,
     timeout_of,
 )
+from micro.wire.limits import WINDOW_BYTES
 
 __all__ = ["Channel", "expire_reply"]
 
@@ -136,7 +138,7 @@ class Channel(Receiver):
     def attach(self, socket: Socket) -> None:
         """Set the socket, before the first call."""
         self.socket = socket
-        self._assembler = Assembler(socket, self.send_signal)
+        self._assembler = Assembler(socket, self.send_signal, on_stalled=self._on_stalled)
 
     async def call(
         self, headers: dict[str, str], body: bytes, deadline: Deadline | None
@@ -169,10 +171,11 @@ class Channel(Receiver):
             else:
                 self._pending[id] = pending = _Pending(reply, None, slot)
                 await self._call_in_chunks(id, pending, message)
-            return await reply
+            answer = await reply
         except BaseException:
             self._abandon(id, reply, slot)
             raise
+        return _decompressed(answer) if CONTENT_ENCODING in answer.headers else answer
 
     async def open_stream(
         self, headers: dict[str, str], body: bytes, deadline: Deadline | None
@@ -186,15 +189,20 @@ class Channel(Receiver):
         id = str(number)
         set_id(headers, id, native=self.native)
         headers[STREAM] = id
-        call = StreamCall(self, id, {ID: id, STREAM: id} if self.native else headers)
+        call = StreamCall(
+            self,
+            id,
+            {ID: id, STREAM: id} if self.native else headers,
+            budget=self._assembler.budget,
+        )
         opening = dict(headers)
         if deadline is not None:
             opening[TIMEOUT] = timeout_of(deadline)
         if self.native:
-            opening[CREDIT] = str(WINDOW_ITEMS)
+            opening |= credit_headers(WINDOW_ITEMS, WINDOW_BYTES)
         self._streams[id] = call
         try:
-            await self.send(Message(opening, body))
+            await self._send(Message(opening, body))
         except BaseException:
             self.forget_stream(call)
             raise
@@ -214,18 +222,23 @@ class Channel(Receiver):
             except TransportError as error:
                 _log.debug("a %s frame was not sent: %s", headers.get(SIGNAL, "control"), error)
 
-    async def send(self, message: Message) -> None:
-        """Send a frame of a stream, in chunks if it is large.
+    async def send_item(self, message: Message, credit: SendCredit) -> None:
+        """Send an item of a stream, in chunks if it is large.
 
         Raises:
             MicroError: it could not be sent.
         """
-        if not self.native:
-            await self._assembler.send_frame(message)
-            return
+        await self._send(message, credit)
+
+    async def _send(self, message: Message, credit: SendCredit | None = None) -> None:
         if self._compression is not None:
             message = Message(*self._compress(*message))
-        await self._assembler.send(message)
+        if credit is not None:
+            credit.spend(len(message.body))
+        if self.native:
+            await self._assembler.send(message)
+        else:
+            await self._assembler.send_frame(message)
 
     def ping(self) -> None:
         """Keep the socket alive at the peer."""
@@ -236,7 +249,7 @@ class Channel(Receiver):
         self.heard = True
         for message in messages:
             headers = message.headers
-            if SIGNAL in headers or CHUNKED in headers or CONTENT_ENCODING in headers:
+            if SIGNAL in headers or CHUNKED in headers:
                 whole = self._on_special(message)
                 if whole is None:
                     continue
@@ -264,6 +277,7 @@ class Channel(Receiver):
                 call.reply.set_exception(_error_for(error, call.bundle, alone=alone))
         for stream in tuple(self._streams.values()):
             stream.end(_error_for(error, 0, alone=False))
+        self._assembler.shutdown()
         self._on_closed(self)
 
     def _prepare(
@@ -326,28 +340,36 @@ class Channel(Receiver):
         return self._compression.compress(headers, body)
 
     def _on_special(self, message: Message) -> Message | None:
-        """Handle a signal, a chunk or a compressed frame; returns a message that is whole."""
+        """Handle a signal or a chunk; returns a message that is whole now."""
         headers = message.headers
         id = headers.get(ID, "")
         whole: Message | None = message
         try:
             if is_chunk(headers):
-                if id not in self._pending and id not in self._streams:
+                stream = self._streams.get(id)
+                if stream is None and id not in self._pending:
                     # Kept for a call that has ended, it would wait for its other chunks forever.
                     self.counters.late_replies += 1
                     return None
-                whole = self._assembler.receive(message)
+                whole = self._assembler.receive(message, stream.window if stream else None)
             elif SIGNAL in headers:
                 # For a stream, or one that only newer peers know: never an answer.
                 if (stream := self._streams.get(id)) is not None:
                     stream.on_signal(headers)
                 return None
-            if whole is not None and CONTENT_ENCODING in whole.headers:
-                whole = Message(whole.headers, decompress(*whole))
             return whole
         except MicroError as error:
             # The caller receives it as if the peer had sent it.
             return Message({ID: id, ERROR: error_to_wire(error)}, b"")
+
+    def _on_stalled(self, headers: dict[str, str], error: MicroError) -> None:
+        """End the call or stream whose answer stopped arriving."""
+        lost = ConnectionLost(error.detail, id="micro.client")
+        id = headers.get(ID, "")
+        if (pending := self._pending.pop(id, None)) is not None and not pending.reply.done():
+            pending.reply.set_exception(lost)
+        if (stream := self._streams.get(id)) is not None:
+            stream.fail(lost)
 
     def _on_stream_frame(self, message: Message) -> None:
         headers: Mapping[str, str] = message.headers
@@ -372,6 +394,16 @@ def expire_reply(reply: _Reply) -> None:
     """End the wait for a reply whose deadline has passed."""
     if not reply.done():
         reply.set_exception(DeadlineExceeded("no answer in time", id="micro.client"))
+
+
+def _decompressed(answer: Message) -> Message:
+    """An answer without its content encoding, in the caller's task: one at a time is held."""
+    try:
+        return Message(answer.headers, decompress(*answer))
+    except MicroError as error:
+        raise InternalError(
+            f"the answer cannot be decompressed: {error.detail}", id="micro.client"
+        ) from error
 
 
 def _error_for(error: TransportError, bundle: int | None, *, alone: bool) -> TransportError:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from micro.codec.contract import Decoder, Encoder
+from micro.concurrency.budget import ByteBudget
 from micro.errors import (
     BadRequest,
     Cancelled,
@@ -16,8 +17,18 @@ from micro.errors import (
 )
 from micro.handlers.raises import as_raised
 from micro.message import Message
+from micro.wire.compression import EncodedBody, encoded_body
 from micro.wire.flow import WINDOW_ITEMS, ReceiveWindow, SendCredit
-from micro.wire.headers import CREDIT, EOS, ERROR, ID, SIGNAL, credit_from, error_from
+from micro.wire.headers import (
+    EOS,
+    ERROR,
+    ID,
+    SIGNAL,
+    credit_bytes_from,
+    credit_from,
+    credit_headers,
+    error_from,
+)
 
 __all__ = ["ClientStream", "StreamCall", "StreamChannel"]
 
@@ -99,9 +110,10 @@ class ClientStream(Generic[T]):
 
     async def _next_body(self) -> bytes | None:
         try:
-            return await self._call.window.receive()
+            body = await self._call.window.receive()
         except MicroError as error:
             raise self._as_raised(error) from None
+        return body.expand() if isinstance(body, EncodedBody) else body
 
     def _as_raised(self, error: MicroError) -> MicroError:
         return as_raised(error, self._raises) if self._raises else error
@@ -121,8 +133,8 @@ class StreamChannel(Protocol):
 
     native: bool
 
-    async def send(self, message: Message) -> None:
-        """Send a frame of the stream."""
+    async def send_item(self, message: Message, credit: SendCredit) -> None:
+        """Send an item of the stream, and spend credit for its bytes."""
 
     def send_signal(self, headers: dict[str, str]) -> None:
         """Send a frame without a body."""
@@ -142,14 +154,22 @@ class StreamCall:
 
     __slots__ = ("_channel", "_headers", "closed", "credit", "id", "window")
 
-    def __init__(self, channel: StreamChannel, id: str, headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        channel: StreamChannel,
+        id: str,
+        headers: dict[str, str],
+        *,
+        budget: ByteBudget | None = None,
+    ) -> None:
         native = channel.native
         self._channel = channel
         self._headers = headers
         self.id = id
         self.closed = False
         limit = WINDOW_ITEMS if native else _GO_MICRO_WINDOW_ITEMS
-        self.window = ReceiveWindow(self._grant if native else None, limit=limit)
+        grant = self._grant if native else None
+        self.window = ReceiveWindow(grant, limit=limit, budget=budget)
         self.credit = SendCredit(0 if native else None)
 
     async def send(self, body: bytes) -> None:
@@ -159,7 +179,7 @@ class StreamCall:
             MicroError: the stream has ended.
         """
         await self.credit.acquire()
-        await self._channel.send(Message(self._headers, body))
+        await self._channel.send_item(Message(self._headers, body), self.credit)
 
     def finish(self) -> None:
         """Send the half-close. go-micro has none: its EOS would end the whole stream."""
@@ -167,10 +187,7 @@ class StreamCall:
             self._send_signal("end")
 
     def close(self) -> None:
-        """Leave the stream; a peer whose handler still runs is told to cancel it.
-
-        What arrived before can still be received.
-        """
+        """Leave the stream: drop what was not received, cancel a handler that still runs."""
         if self.closed:
             return
         self.closed = True
@@ -180,22 +197,28 @@ class StreamCall:
             else:
                 self._channel.send_signal({**self._headers, ERROR: EOS})
         self.end(Cancelled("the stream was closed", id="micro.client"))
+        self.window.discard()
 
     def on_frame(self, message: Message) -> None:
         """Take an item of the peer's, or the end of the stream."""
         headers = message.headers
         if headers.get(ERROR) is None:
-            if not self.window.put(message.body):
-                self.credit.fail(ResourceExhausted("the reader is too slow"))
-                if self._channel.native:
-                    self._send_signal("cancel")
+            if not self.window.put(encoded_body(message)):
+                self.fail(ResourceExhausted("the reader is too slow", id="micro.client"))
         else:
             self.end(None if headers[ERROR] == EOS else error_from(headers))
 
     def on_signal(self, headers: Mapping[str, str]) -> None:
         """Take a signal of the peer's; an unknown one is ignored."""
         if headers.get(SIGNAL) == "credit":
-            self.credit.grant(credit_from(headers))
+            self.credit.grant(credit_from(headers), credit_bytes_from(headers))
+
+    def fail(self, error: MicroError) -> None:
+        """End the stream because of this side, and tell the peer."""
+        self.window.end(error)
+        self.credit.fail(error)
+        if self._channel.native:
+            self._send_signal("cancel")
 
     def end(self, error: MicroError | None) -> None:
         """End both directions: the peer ended the stream, or the channel was closed."""
@@ -203,9 +226,10 @@ class StreamCall:
         self.window.end(error)
         self.credit.fail(error or ConnectionLost("the peer ended the stream", id="micro.client"))
 
-    def _grant(self, items: int) -> None:
+    def _grant(self, items: int, size: int) -> None:
         if not self.window.ended:
-            self._channel.send_signal({ID: self.id, SIGNAL: "credit", CREDIT: str(items)})
+            signal = {ID: self.id, SIGNAL: "credit", **credit_headers(items, size)}
+            self._channel.send_signal(signal)
 
     def _send_signal(self, signal: str) -> None:
         self._channel.send_signal({ID: self.id, SIGNAL: signal})

@@ -6,9 +6,8 @@ import asyncio
 
 from micro.concurrency.budget import process_budget
 from micro.errors import ResourceExhausted
-from micro.message import Message
 from micro.server.call import Call
-from micro.wire.compression import CONTENT_ENCODING, decompress
+from micro.wire.compression import CONTENT_ENCODING, EncodedBody, decompress, encoded_body
 
 __all__ = ["Bodies", "EncodedBody", "encoded_body"]
 
@@ -20,28 +19,6 @@ _MAX_EXPANSIONS = 2
 """Large bodies that are expanded at once; the others wait, within their deadlines."""
 
 _RETRY_AFTER_SECONDS = 0.5
-
-
-class EncodedBody(bytes):
-    """A stream's item that is still compressed.
-
-    Attributes:
-        encoding: How.
-    """
-
-    encoding: str
-
-    def __new__(cls, body: bytes, encoding: str) -> EncodedBody:
-        """Mark a body with its encoding."""
-        marked = super().__new__(cls, body)
-        marked.encoding = encoding
-        return marked
-
-
-def encoded_body(message: Message) -> bytes:
-    """The body of a stream's item, with its content encoding if it has one."""
-    encoding = message.headers.get(CONTENT_ENCODING)
-    return message.body if encoding is None else EncodedBody(message.body, encoding)
 
 
 class Bodies:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 from micro.codec.contract import Decoder, Encoder
+from micro.concurrency.budget import ByteBudget
 from micro.concurrency.limiter import MESSAGE_OVERHEAD_BYTES, Limiter
 from micro.concurrency.pacer import Lane
 from micro.deadline import Deadline
@@ -55,6 +56,11 @@ class Replies(ABC):
         Raises:
             PayloadTooLarge: it does not fit even so.
         """
+
+    @property
+    @abstractmethod
+    def budget(self) -> ByteBudget:
+        """The bytes that this client's streams may hold together."""
 
     @abstractmethod
     async def drain(self) -> None:

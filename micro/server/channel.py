@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from micro.concurrency.budget import ByteBudget
 from micro.errors import (
     Cancelled,
     CodecError,
@@ -34,6 +35,7 @@ from micro.wire.headers import (
     STREAM,
     TOPIC,
     canonical,
+    credit_bytes_from,
     credit_from,
 )
 from micro.wire.legacy import legacy_of
@@ -89,7 +91,7 @@ class ServerChannel(Receiver, Replies):
         self.delay = 0.0
         self.service = service
         self._counters = counters
-        self._assembler = Assembler(socket, self._send_signal)
+        self._assembler = Assembler(socket, self._send_signal, on_stalled=self.refuse)
         self._error: TransportError | None = None
         self._closing = False
         self._has_chunks = False
@@ -113,6 +115,7 @@ class ServerChannel(Receiver, Replies):
         for call in tuple(self.calls.values()):
             self._assembler.abort(call.id, Cancelled("the client is gone"))
             call.cancel()
+        self._assembler.shutdown()
 
     def send(self, message: Message) -> None:
         """Send a frame of a call; see `Replies.send`."""
@@ -136,6 +139,11 @@ class ServerChannel(Receiver, Replies):
         except PayloadTooLarge as error:
             raise ReplyTooLarge(error.detail) from error
 
+    @property
+    def budget(self) -> ByteBudget:
+        """The bytes that this client's streams may hold."""
+        return self._assembler.budget
+
     async def drain(self) -> None:
         """Wait while more waits to be sent than is healthy."""
         await self._socket.drain()
@@ -147,6 +155,8 @@ class ServerChannel(Receiver, Replies):
     def finish(self, call: Call) -> None:
         """A call has ended; the last one of a client that sends nothing more closes the socket."""
         self.calls.pop(call.id, None)
+        if call.window is not None:
+            call.window.discard()
         if self._has_chunks:
             self._assembler.close(call.id)
         if self._closing and not self.calls:
@@ -157,9 +167,12 @@ class ServerChannel(Receiver, Replies):
             await self._assembler.send_frame(message)
             return
         name = call.headers.get(ACCEPT_ENCODING, "")
-        compression = Compression(name) if name in encodings() else None
+        if name in encodings():
+            message = Message(*Compression(name).compress(*message))
+        if call.credit is not None:
+            call.credit.spend(len(message.body))
         self._has_chunks = self._has_chunks or not self._assembler.fits(message.body)
-        await self._assembler.send(message, compression=compression)
+        await self._assembler.send(message)
 
     def _not_sent(self, error: TransportError) -> None:
         self._counters.unsent += 1
@@ -219,8 +232,9 @@ class ServerChannel(Receiver, Replies):
                 self.refuse(headers, error)
                 return None
         self._has_chunks = True
+        call = self.calls.get(message.headers.get(ID, ""))
         try:
-            return self._assembler.receive(message)
+            return self._assembler.receive(message, call.window if call else None)
         except MicroError as error:
             self.refuse(message.headers, error)
             return None
@@ -264,7 +278,7 @@ class ServerChannel(Receiver, Replies):
         elif signal == "end" and call.window is not None:
             call.window.end()
         elif signal == "credit" and call.credit is not None:
-            call.credit.grant(credit_from(headers))
+            call.credit.grant(credit_from(headers), credit_bytes_from(headers))
 
     def _answer_fault(self, headers: dict[str, str]) -> None:
         """Tell the caller of a request that could not be handled, so that it does not wait."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from micro.concurrency.budget import ByteBudget
 from micro.errors import MicroError
 from micro.message import Message
 from micro.server.answers import send_error
@@ -37,6 +38,11 @@ class LegacyReplies(Replies):
     async def send_large(self, call: Call, message: Message) -> None:
         """The same: these dialects know neither compression nor chunks."""
         await self._replies.send_large(call, self._legacy.reply(message))
+
+    @property
+    def budget(self) -> ByteBudget:
+        """The bytes that this client's streams may hold."""
+        return self._replies.budget
 
     async def drain(self) -> None:
         """Wait while more waits to be sent than is healthy."""

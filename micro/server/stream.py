@@ -22,10 +22,13 @@ from micro.wire.headers import (
     EOS,
     ID,
     SIGNAL,
+    credit_bytes_from,
     credit_from,
+    credit_headers,
     error_headers,
     stream_reply_headers,
 )
+from micro.wire.limits import WINDOW_BYTES
 
 __all__ = ["open_flows", "run_stream"]
 
@@ -41,18 +44,21 @@ def open_flows(call: Call) -> None:
     """Give a call that streams its two directions, before its first frame is dispatched."""
     headers = call.headers
     if CREDIT not in headers:
-        call.window = ReceiveWindow(None, limit=_GO_MICRO_WINDOW_ITEMS)
+        limit, budget = _GO_MICRO_WINDOW_ITEMS, call.replies.budget
+        call.window = ReceiveWindow(None, limit=limit, budget=budget)
         call.credit = SendCredit(None)
         return
-    call.credit = SendCredit(credit_from(headers))
+    size = credit_bytes_from(headers)
+    call.credit = SendCredit(credit_from(headers), size)
+    counts_bytes = size is not None
 
-    def grant(items: int) -> None:
-        frame = {ID: headers[ID], SIGNAL: "credit", CREDIT: str(items)}
-        call.replies.send(Message(frame, b""))
+    def grant(items: int, size: int) -> None:
+        credit = credit_headers(items, size if counts_bytes else None)
+        call.replies.send(Message({ID: headers[ID], SIGNAL: "credit", **credit}, b""))
 
-    call.window = ReceiveWindow(grant)
+    call.window = ReceiveWindow(grant, budget=call.replies.budget)
     if call.mounted.endpoint.kind.streams_requests:
-        grant(WINDOW_ITEMS)
+        grant(WINDOW_ITEMS, WINDOW_BYTES)
 
 
 async def run_stream(
@@ -104,6 +110,7 @@ async def _send_all(call: Call, response: Response, encode: Encoder) -> None:
             else:
                 try:
                     replies.send(message)
+                    credit.spend(len(message.body))
                 except ResourceExhausted:
                     await replies.send_large(call, message)
             call.items += 1

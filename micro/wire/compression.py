@@ -1,7 +1,7 @@
 """Bodies made smaller by content encoding, between native peers; off unless asked for.
 
-A client that has it switched on says so with `Accept-Encoding`; a server answers in that encoding
-and compresses nothing otherwise. Whatever is compressed can be read by both, switched on or not.
+A client that compresses says so with `Accept-Encoding`; a server answers in that encoding and
+compresses nothing otherwise. Both can read compressed bodies, whether they compress or not.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from micro.errors import BadRequest, ConfigError, PayloadTooLarge
-from micro.wire.chunks import MAX_BODY_BYTES
+from micro.message import Message
+from micro.wire.limits import MAX_BODY_BYTES
 
 __all__ = [
     "ACCEPT_ENCODING",
     "CONTENT_ENCODING",
     "MIN_COMPRESS_BYTES",
     "Compression",
+    "EncodedBody",
     "decompress",
+    "encoded_body",
     "encodings",
 ]
 
@@ -29,10 +32,13 @@ ACCEPT_ENCODING = "Accept-Encoding"
 CONTENT_ENCODING = "Content-Encoding"
 
 MIN_COMPRESS_BYTES = 1024
-"""Bytes below which compressing costs more than it saves: the lowest threshold."""
+"""The lowest threshold: compressing fewer bytes costs more than it saves."""
 
 _GZIP_WINDOW_BITS = 31
 _LEVEL = 3
+# Ordinary JSON shrinks to a tenth, logs to a hundredth; what shrinks more is made to harm.
+_MAX_RATIO = 256
+_MIN_ALLOWED_BYTES = 4 << 20
 
 
 class Compression(NamedTuple):
@@ -61,13 +67,42 @@ class Compression(NamedTuple):
         return cls(name, max(MIN_COMPRESS_BYTES, threshold))
 
     def compress(self, headers: dict[str, str], body: bytes) -> tuple[dict[str, str], bytes]:
-        """Compress a body unless it is small or grows by it; the headers given stay unchanged."""
+        """Compress a body unless it is small, grows by it, or shrinks more than peers accept.
+
+        The headers given stay unchanged.
+        """
         if len(body) < self.threshold:
             return headers, body
         small = _zstd().compress(body, _LEVEL) if self.name == "zstd" else _gzip(body)
-        if len(small) >= len(body):
+        if len(small) >= len(body) or len(body) > _allowed(small, MAX_BODY_BYTES):
             return headers, body
         return {**headers, CONTENT_ENCODING: self.name}, small
+
+
+class EncodedBody(bytes):
+    """A body that is still compressed: it is held like this until it is read.
+
+    Attributes:
+        encoding: How.
+    """
+
+    encoding: str
+
+    def __new__(cls, body: bytes, encoding: str) -> EncodedBody:
+        """Mark a body with its encoding."""
+        marked = super().__new__(cls, body)
+        marked.encoding = encoding
+        return marked
+
+    def expand(self) -> bytes:
+        """Undo the encoding; see `decompress`."""
+        return decompress({CONTENT_ENCODING: self.encoding}, self)
+
+
+def encoded_body(message: Message) -> bytes:
+    """The body of a message, marked with its content encoding if it has one."""
+    encoding = message.headers.get(CONTENT_ENCODING)
+    return message.body if encoding is None else EncodedBody(message.body, encoding)
 
 
 @cache
@@ -76,27 +111,39 @@ def encodings() -> tuple[str, ...]:
     return ("gzip", "zstd") if _zstd_module() is not None else ("gzip",)
 
 
-def decompress(headers: Mapping[str, str], body: bytes) -> bytes:
+def decompress(headers: Mapping[str, str], body: bytes, *, limit: int = MAX_BODY_BYTES) -> bytes:
     """Undo the content encoding of a body.
+
+    Args:
+        headers: The message's.
+        body: The compressed body.
+        limit: The largest body, in bytes, after it.
 
     Raises:
         BadRequest: with code 415 the encoding is not known here, or the bytes are not in it.
-        PayloadTooLarge: it would be over 64 MiB; no more than that is ever taken.
+        PayloadTooLarge: it would be over the limit, or over 4 MiB and 256 times its size; no more
+            than that is decompressed.
     """
     name = headers[CONTENT_ENCODING]
     if name not in encodings():
         raise BadRequest(f"content encoding {name[:40]!r} is not known here", code=415)
+    allowed = _allowed(body, limit)
     try:
-        whole, done = _decompress_zstd(body) if name == "zstd" else _decompress_gzip(body)
+        read = _decompress_zstd if name == "zstd" else _decompress_gzip
+        whole, done = read(body, allowed + 1)
     except (zlib.error, EOFError, ValueError) as error:
         raise BadRequest(f"a body that is not {name}: {error}", refused=True) from None
-    if len(whole) > MAX_BODY_BYTES:
+    if len(whole) > allowed:
         raise PayloadTooLarge(
-            f"a body that expands to more than {MAX_BODY_BYTES} bytes", refused=True
+            f"{len(body)} compressed bytes that expand to more than {allowed}", refused=True
         )
     if not done:
         raise BadRequest(f"a body that is cut off in its {name}", refused=True)
     return whole
+
+
+def _allowed(compressed: bytes, limit: int) -> int:
+    return min(limit, max(_MIN_ALLOWED_BYTES, len(compressed) * _MAX_RATIO))
 
 
 def _gzip(body: bytes) -> bytes:
@@ -104,16 +151,16 @@ def _gzip(body: bytes) -> bytes:
     return compressor.compress(body) + compressor.flush()
 
 
-def _decompress_gzip(body: bytes) -> tuple[bytes, bool]:
+def _decompress_gzip(body: bytes, most: int) -> tuple[bytes, bool]:
     decompressor = zlib.decompressobj(_GZIP_WINDOW_BITS)
-    return decompressor.decompress(body, MAX_BODY_BYTES + 1), decompressor.eof
+    return decompressor.decompress(body, most), decompressor.eof
 
 
-def _decompress_zstd(body: bytes) -> tuple[bytes, bool]:
+def _decompress_zstd(body: bytes, most: int) -> tuple[bytes, bool]:
     module = _zstd()
     decompressor = module.ZstdDecompressor()
     try:
-        whole: bytes = decompressor.decompress(body, MAX_BODY_BYTES + 1)
+        whole: bytes = decompressor.decompress(body, most)
     except module.ZstdError as error:
         raise ValueError(str(error)) from None
     return whole, bool(decompressor.eof)

@@ -21,6 +21,7 @@ __all__ = [
     "CHUNKED",
     "CONTENT_TYPE",
     "CREDIT",
+    "CREDIT_BYTES",
     "EMPTY_OBJECT",
     "ENDPOINT",
     "EOS",
@@ -40,7 +41,9 @@ __all__ = [
     "TOPIC",
     "application_headers",
     "canonical",
+    "credit_bytes_from",
     "credit_from",
+    "credit_headers",
     "deadline_from",
     "error_from",
     "error_headers",
@@ -69,6 +72,8 @@ SIGNAL = "Micro-Signal"
 """Native: `cancel`, `end` (no more items from this side), `credit`, `piece`, `more`, or `ping`."""
 CREDIT = "Micro-Credit"
 """Native: how many items more the sender of this header can take."""
+CREDIT_BYTES = "Micro-Credit-Bytes"
+"""Native: how many bytes more the sender of this header can take; next to `Micro-Credit`."""
 CHUNKED = "Micro-Pieces"
 """Native: the bytes of a whole body of which this frame has the first piece."""
 REFUSED = "Micro-Refused"
@@ -104,6 +109,7 @@ _KNOWN = {
 _NATIVE_ONLY = (
     SIGNAL,
     CREDIT,
+    CREDIT_BYTES,
     CHUNKED,
     REFUSED,
     RETRY_AFTER,
@@ -193,7 +199,23 @@ def deadline_from(headers: Mapping[str, str]) -> Deadline | None:
 
 def credit_from(headers: Mapping[str, str]) -> int:
     """How many items a `Micro-Credit` header grants; 0 for one that makes no sense."""
-    text = headers.get(CREDIT, "")
+    return _count_from(headers.get(CREDIT, ""))
+
+
+def credit_bytes_from(headers: Mapping[str, str]) -> int | None:
+    """How many bytes a frame grants; `None` from a peer that counts items alone."""
+    text = headers.get(CREDIT_BYTES)
+    return None if text is None else _count_from(text)
+
+
+def credit_headers(items: int, size: int | None) -> dict[str, str]:
+    """The headers that grant credit in items, and in bytes to a peer that counts them."""
+    if size is None:
+        return {CREDIT: str(items)}
+    return {CREDIT: str(items), CREDIT_BYTES: str(size)}
+
+
+def _count_from(text: str) -> int:
     return int(text[:9]) if text.isascii() and text.isdigit() else 0
 
 

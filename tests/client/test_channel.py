@@ -138,7 +138,7 @@ async def test_pieces_of_an_answer_that_nobody_waits_for_are_not_kept(pair: Pair
     assert pair.channel.counters.late_replies == 1
     chunker = pair.channel._assembler._chunker
     assert chunker is not None
-    assert (chunker._incoming, chunker._reserved) == ({}, 0)
+    assert (chunker._incoming, chunker._budget.held) == ({}, 0)
 
 
 async def test_a_message_that_is_too_large_is_refused_and_forgotten() -> None:
@@ -348,7 +348,7 @@ async def test_credit_without_sense_grants_nothing(pair: Pair, credit: str) -> N
     await pair.reply(b"answer", **{ID: "1"})
 
     assert await stream.window.receive() == b"answer"
-    assert stream.credit._credit == 0
+    assert stream.credit._items == 0
 
 
 async def test_a_peer_that_ignores_its_credit_is_cut_off(pair: Pair) -> None:

@@ -13,8 +13,8 @@ from micro import BadRequest, PayloadTooLarge, Service
 from micro.errors import ConfigError
 from micro.message import Message
 from micro.transport import Socket
-from micro.wire.chunks import MAX_BODY_BYTES
 from micro.wire.compression import CONTENT_ENCODING, Compression, decompress, encodings
+from micro.wire.limits import MAX_BODY_BYTES
 
 
 class Text(BaseModel):
@@ -93,12 +93,33 @@ def test_a_small_body_stays_as_it_is() -> None:
     assert Compression("gzip").compress(headers, b"small") == (headers, b"small")
 
 
-@pytest.mark.parametrize("name", encodings())
-def test_a_body_that_expands_without_end_is_refused(name: str) -> None:
-    headers, bomb = Compression(name).compress({}, b"\0" * (MAX_BODY_BYTES + 1))
+def bomb(name: str, size: int) -> bytes:
+    if name == "gzip":
+        compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
+        return compressor.compress(bytes(size)) + compressor.flush()
+    from backports import zstd
 
+    packed: bytes = zstd.compress(bytes(size))
+    return packed
+
+
+@pytest.mark.parametrize("name", encodings())
+def test_a_body_that_expands_over_the_limit_is_refused(name: str) -> None:
     with pytest.raises(PayloadTooLarge):
-        decompress(headers, bomb)
+        decompress({CONTENT_ENCODING: name}, bomb(name, MAX_BODY_BYTES + 1))
+
+
+@pytest.mark.parametrize("name", encodings())
+def test_a_body_that_expands_over_256_times_its_size_is_refused(name: str) -> None:
+    with pytest.raises(PayloadTooLarge, match="expand"):
+        decompress({CONTENT_ENCODING: name}, bomb(name, 20 << 20))
+
+
+@pytest.mark.parametrize("name", encodings())
+async def test_a_value_of_which_nearly_nothing_is_left_still_arrives(name: str) -> None:
+    text = Text(text="x" * (5 << 20))
+    async with talkative_service(name).running() as client:
+        assert await client.call("talk", "Talk.Echo", text, Text) == text
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", zlib.compress(b"not gzip")])

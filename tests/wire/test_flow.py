@@ -20,10 +20,12 @@ from micro import (
     Service,
     Unavailable,
 )
+from micro.concurrency.budget import ByteBudget, process_budget
 from micro.errors import ServiceUnavailable, TransportError
 from micro.wire.errors import error_from_wire
 from micro.wire.flow import WINDOW_ITEMS, ReceiveWindow, SendCredit
 from micro.wire.headers import ERROR, ID, SIGNAL, STREAM
+from micro.wire.limits import WINDOW_BYTES
 from tests.engine import ANN, Award, Balance, Gauge, raw, running
 
 
@@ -551,14 +553,14 @@ async def test_only_the_first_end_counts() -> None:
 
 
 async def test_reading_grants_room_in_portions() -> None:
-    granted: list[int] = []
-    window = ReceiveWindow(granted.append, limit=10)
+    granted: list[tuple[int, int]] = []
+    window = ReceiveWindow(lambda *credit: granted.append(credit), limit=10)
     for _ in range(10):
         window.put(b"x")
     for _ in range(10):
         await window.receive()
 
-    assert granted == [5, 5]
+    assert granted == [(5, 5), (5, 5)]
 
 
 async def test_one_item_over_the_limit_ends_the_inflow() -> None:
@@ -609,3 +611,94 @@ async def test_an_outflow_to_a_peer_without_credit_never_waits() -> None:
     credit.grant(5)
     for _ in range(1000):
         await credit.acquire()
+
+
+async def test_a_window_grants_bytes_before_half_of_its_items_were_received() -> None:
+    granted: list[tuple[int, int]] = []
+    window = ReceiveWindow(lambda *credit: granted.append(credit))
+    for _ in range(2):
+        window.put(bytes(WINDOW_BYTES))
+    await window.receive()
+
+    assert granted == [(1, WINDOW_BYTES)]
+    window.discard()
+
+
+async def test_credit_of_bytes_holds_up_the_next_item() -> None:
+    credit = SendCredit(100, 10)
+    await credit.acquire()
+    credit.spend(25)
+    waiting = asyncio.ensure_future(credit.acquire())
+    credit.grant(0, 15)
+    await sleepless(3)
+    assert not waiting.done()
+    credit.grant(0, 1)
+
+    await waiting
+
+
+async def test_a_peer_that_counts_items_alone_is_held_up_by_items_alone() -> None:
+    credit = SendCredit(0)
+    credit.grant(2)
+    await credit.acquire()
+    credit.spend(1 << 30)
+
+    await credit.acquire()
+
+
+async def test_two_tasks_may_wait_for_credit() -> None:
+    credit = SendCredit(0)
+    waiting = [asyncio.ensure_future(credit.acquire()) for _ in range(2)]
+    await sleepless(2)
+    credit.grant(2)
+
+    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+
+
+async def test_bytes_over_the_peers_budget_end_the_stream() -> None:
+    budget = ByteBudget(100)
+    one, other = ReceiveWindow(None, budget=budget), ReceiveWindow(None, budget=budget)
+
+    assert one.put(b"x" * 90)
+    assert not other.put(b"x" * 20)
+    with pytest.raises(ResourceExhausted, match="90 bytes"):
+        await other.receive()
+    one.discard()
+    assert budget.held == 0
+
+
+@pytest.mark.parametrize("size", [900_000, 3_000_000])
+@pytest.mark.parametrize("kind", ["Pour", "Collect"])
+async def test_a_reader_that_stops_holds_a_few_megabytes(kind: str, size: int) -> None:
+    service, gauge, text = Service("points"), Gauge(), "x" * size
+
+    @service.handler
+    async def pour(request: int) -> AsyncIterator[str]:
+        for _ in range(request):
+            yield text
+
+    @service.handler
+    async def collect(texts: AsyncIterator[str]) -> int:
+        await gauge.wait()
+        return len([text async for text in texts])
+
+    async def texts() -> AsyncIterator[str]:
+        for _ in range(40):
+            yield text
+
+    async with running(service) as client:
+        if kind == "Pour":
+            async with client.stream("points", "Points.Pour", 40, str) as answers:
+                await answers.receive()
+                await sleepless(500)
+                assert process_budget().held < WINDOW_BYTES + 3 * size
+                assert len([answer async for answer in answers]) == 39
+        else:
+            async with client.stream("points", "Points.Collect", texts(), int) as stream:
+                await gauge.until(started=1)
+                await sleepless(500)
+                assert process_budget().held < WINDOW_BYTES + 3 * size
+                gauge.go.set()
+                assert await stream.receive() == 40
+
+    assert process_budget().held == 0
