@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
+from micro.client.pending import Pending, Reply, decompressed, end_all, error_for
 from micro.client.stream import StreamCall
 from micro.concurrency.timers import Timers
 from micro.deadline import Deadline, enforce
 from micro.errors import (
     Cancelled,
     ConnectionLost,
-    DeadlineExceeded,
-    InternalError,
     MicroError,
-    NoResponders,
     ResourceExhausted,
     TransportError,
 )
@@ -25,7 +22,7 @@ from micro.telemetry.metrics import ClientCounters
 from micro.transport.contract import Receiver, Socket
 from micro.wire.assembler import Assembler
 from micro.wire.chunks import is_chunk
-from micro.wire.compression import ACCEPT_ENCODING, CONTENT_ENCODING, Compression, decompress
+from micro.wire.compression import ACCEPT_ENCODING, CONTENT_ENCODING, Compression
 from micro.wire.errors import error_to_wire
 from micro.wire.flow import WINDOW_ITEMS, SendCredit
 from micro.wire.headers import (
@@ -45,23 +42,10 @@ from micro.wire.headers import (
 )
 from micro.wire.limits import WINDOW_BYTES
 
-__all__ = ["Channel", "expire_reply"]
+__all__ = ["Channel"]
 
 _log = logging.getLogger("micro.client")
 _MAX_PENDING = 65_536
-
-_Reply = asyncio.Future[Message]
-
-
-class _Pending(NamedTuple):
-    """A call that waits for its reply.
-
-    `bundle` is the one that has the last frame of the request; `None` while frames are unsent.
-    """
-
-    reply: _Reply
-    bundle: int | None
-    slot: set[_Reply] | None
 
 
 class Channel(Receiver):
@@ -83,6 +67,7 @@ class Channel(Receiver):
     """
 
     __slots__ = (
+        "_answered_bundle",
         "_assembler",
         "_compression",
         "_loop",
@@ -101,7 +86,7 @@ class Channel(Receiver):
     def __init__(
         self,
         *,
-        timers: Timers[_Reply],
+        timers: Timers[Reply],
         metadata: Mapping[str, str],
         on_closed: Callable[[Channel], None],
         compression: Compression | None = None,
@@ -118,7 +103,8 @@ class Channel(Receiver):
         self._compression = compression if self.native else None
         self._loop = asyncio.get_running_loop()
         self._next_id = 0
-        self._pending: dict[str, _Pending] = {}
+        self._answered_bundle = -1
+        self._pending: dict[str, Pending] = {}
         self._streams: dict[str, StreamCall] = {}
 
     def __len__(self) -> int:
@@ -156,7 +142,7 @@ class Channel(Receiver):
         """
         self._next_id = number = self._next_id + 1
         id = str(number)
-        reply: _Reply = self._loop.create_future()
+        reply: Reply = self._loop.create_future()
         slot = self._prepare(headers, id, reply, deadline)
         if self._compression is not None:
             headers, body = self._compress(headers, body)
@@ -167,15 +153,15 @@ class Channel(Receiver):
                     bundle = self.socket.send(message)
                 except MicroError as error:
                     bundle = await self._send_later(message, deadline, error)
-                self._pending[id] = _Pending(reply, bundle, slot)
+                self._pending[id] = Pending(reply, bundle, slot)
             else:
-                self._pending[id] = pending = _Pending(reply, None, slot)
+                self._pending[id] = pending = Pending(reply, None, slot)
                 await self._call_in_chunks(id, pending, message)
             answer = await reply
         except BaseException:
             self._abandon(id, reply, slot)
             raise
-        return _decompressed(answer) if CONTENT_ENCODING in answer.headers else answer
+        return decompressed(answer) if CONTENT_ENCODING in answer.headers else answer
 
     async def open_stream(
         self, headers: dict[str, str], body: bytes, deadline: Deadline | None
@@ -258,9 +244,11 @@ class Channel(Receiver):
             if pending is None:
                 self._on_stream_frame(message)
                 continue
-            reply, _, slot = pending
+            reply, bundle, slot = pending
             if slot is not None:
                 slot.discard(reply)
+            if bundle is not None and bundle > self._answered_bundle:
+                self._answered_bundle = bundle
             self._assembler.drop(headers[ID])  # an error may come in place of further chunks
             if not reply.done():
                 reply.set_result(message)
@@ -269,22 +257,20 @@ class Channel(Receiver):
         """End every call and stream at once, each with what the close means for it."""
         self.error = error
         pending, self._pending = self._pending, {}
-        alone = len(pending) == 1 and not self._streams
-        for call in pending.values():
-            if call.slot is not None:
-                call.slot.discard(call.reply)
-            if not call.reply.done():
-                call.reply.set_exception(_error_for(error, call.bundle, alone=alone))
+        if error.bundle is not None and error.bundle <= self._answered_bundle:
+            # A bundle that the close frame disowns was answered: the frame cannot be believed.
+            error = ConnectionLost(error.detail)
+        end_all(pending.values(), error, alone=len(pending) == 1 and not self._streams)
         for stream in tuple(self._streams.values()):
-            stream.end(_error_for(error, 0, alone=False))
+            stream.end(error_for(error, 0, alone=False))
         self._assembler.shutdown()
         self._on_closed(self)
 
     def _prepare(
-        self, headers: dict[str, str], id: str, reply: _Reply, deadline: Deadline | None
-    ) -> set[_Reply] | None:
+        self, headers: dict[str, str], id: str, reply: Reply, deadline: Deadline | None
+    ) -> set[Reply] | None:
         if self.error is not None:
-            closed = _error_for(self.error, 0, alone=True)
+            closed = error_for(self.error, 0, alone=True)
             closed.refused = True
             raise closed
         if len(self._pending) >= _MAX_PENDING:
@@ -301,7 +287,7 @@ class Channel(Receiver):
         headers[TIMEOUT] = timeout_of(deadline)
         return self._timers.add(deadline.at, reply)
 
-    def _abandon(self, id: str, reply: _Reply, slot: set[_Reply] | None) -> None:
+    def _abandon(self, id: str, reply: Reply, slot: set[Reply] | None) -> None:
         if slot is not None:
             slot.discard(reply)
         self._assembler.close(id)
@@ -319,7 +305,7 @@ class Channel(Receiver):
         async with enforce(deadline, "sending the request"):
             return await self._assembler.send_frame(message)
 
-    async def _call_in_chunks(self, id: str, pending: _Pending, message: Message) -> None:
+    async def _call_in_chunks(self, id: str, pending: Pending, message: Message) -> None:
         """Send a large request; an early reply, such as a refusal, ends the sending."""
         assembler = self._assembler
         answered = Cancelled("the call has ended")
@@ -388,38 +374,3 @@ class Channel(Receiver):
             self.received([Message(headers, message.body)])
         else:
             self.counters.late_replies += 1
-
-
-def expire_reply(reply: _Reply) -> None:
-    """End the wait for a reply whose deadline has passed."""
-    if not reply.done():
-        reply.set_exception(DeadlineExceeded("no answer in time", id="micro.client"))
-
-
-def _decompressed(answer: Message) -> Message:
-    """An answer without its content encoding, in the caller's task: one at a time is held."""
-    try:
-        return Message(answer.headers, decompress(*answer))
-    except MicroError as error:
-        raise InternalError(
-            f"the answer cannot be decompressed: {error.detail}", id="micro.client"
-        ) from error
-
-
-def _error_for(error: TransportError, bundle: int | None, *, alone: bool) -> TransportError:
-    """The error of one call when its socket was closed.
-
-    Args:
-        error: Why the socket was closed.
-        bundle: The bundle with the call's last frame; `None` if it was not sent.
-        alone: Whether it was the only call in flight.
-    """
-    if error.bundle is None and not isinstance(error, NoResponders):
-        return type(error)(error.detail, id="micro.client", refused=error.refused)
-    arrived = bundle is not None and error.bundle is not None and bundle < error.bundle
-    # Without bundles it is not known which of the messages reached no one.
-    if arrived or (error.bundle is None and not alone):
-        return ConnectionLost(error.detail, id="micro.client")
-    if isinstance(error, NoResponders):
-        return NoResponders(error.detail, bundle=error.bundle)
-    return type(error)(error.detail, id="micro.client", refused=True)

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from itertools import count
 
-from micro.client.channel import Channel, expire_reply
+from micro.client.channel import Channel
+from micro.client.pending import expire_reply
 from micro.concurrency.timers import Timers
 from micro.errors import Unavailable
 from micro.message import Message

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from micro.client.channel import Channel, expire_reply
+from micro.client.channel import Channel
+from micro.client.pending import expire_reply
 from micro.concurrency.timers import Timers
 from micro.deadline import Deadline
 from micro.errors import (
@@ -22,6 +23,7 @@ from micro.message import Message
 from micro.testing import Arrivals, Recorder
 from micro.transport.contract import Socket
 from micro.transport.memory import MemoryTransport
+from micro.wire import chunks
 from micro.wire.flow import WINDOW_ITEMS
 from micro.wire.headers import (
     CHUNKED,
@@ -428,3 +430,35 @@ async def test_a_go_micro_peers_stream_ends_with_its_word_for_it() -> None:
         messages = await pair.heard.wait_for(3)
 
         assert [message.headers.get(ERROR) for message in messages] == [None, None, EOS]
+
+
+async def test_a_close_frame_cannot_disown_what_was_answered(pair: Pair) -> None:
+    answered = pair.call()
+    await pair.peer()
+    await pair.reply(**{ID: "1"})
+    await answered
+    running = pair.call()
+    await pair.heard.wait_for(2)
+    forged = SocketClosed("closed by the peer")
+    forged.bundle = 1
+    pair.channel.closed(forged)
+
+    with pytest.raises(ConnectionLost) as caught:
+        await running
+    assert not caught.value.refused
+
+
+async def test_an_answer_that_stops_arriving_ends_its_call(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "_STALL_SECONDS", 0.05)
+    call = pair.call()
+    stream = await pair.channel.open_stream({}, b"", None)
+    await pair.peer()
+    for id in ("1", "2"):
+        await pair.reply(b"x", **{ID: id, CHUNKED: "40000000"})
+
+    with pytest.raises(ConnectionLost, match="1 of 40000000 bytes"):
+        await call
+    with pytest.raises(ConnectionLost, match="1 of 40000000 bytes"):
+        await stream.window.receive()

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from micro.client.channel import Channel, expire_reply
+from micro.client.channel import Channel
 from micro.client.node import RemoteNode
+from micro.client.pending import expire_reply
 from micro.client.route import Route
 from micro.client.selector import Where
 from micro.concurrency.timers import Timers

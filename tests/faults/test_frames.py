@@ -12,7 +12,8 @@ import pytest
 from hypothesis import strategies as st
 
 from micro import Client, MicroError, Service
-from micro.client.channel import Channel, expire_reply
+from micro.client.channel import Channel
+from micro.client.pending import expire_reply
 from micro.concurrency.timers import Timers
 from micro.deadline import Deadline
 from micro.message import Message
