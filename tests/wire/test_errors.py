@@ -27,6 +27,7 @@ REBUILT_AS = {
     "ConnectionLost": "Unavailable",
     "SocketClosed": "Unavailable",
     "NoResponders": "Unavailable",
+    "NoSubscribers": "Unavailable",
     "MicroError": "InternalError",
     "UsageError": "InternalError",
     "ConfigError": "InternalError",
