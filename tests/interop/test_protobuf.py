@@ -14,7 +14,7 @@ from tests.interop.gopeer import GoPeer, GoServer
 
 GO_CALLS, PYTHON_CALLS = "Go calls Python", "Python calls Go"
 cell = pytest.mark.cell
-PROTOBUF = "application/protobuf"
+PROTOBUF, GRPC = "application/protobuf", "application/grpc+proto"
 
 
 def message_classes() -> tuple[Any, Any]:
@@ -43,16 +43,22 @@ def message_classes() -> tuple[Any, Any]:
 Req, Rsp = message_classes()
 
 
+@pytest.mark.parametrize("content_type", [PROTOBUF, GRPC])
 @cell("unary call, protobuf", PYTHON_CALLS)
-async def test_python_calls_go_in_protobuf(client: Client, go_server: GoServer) -> None:
+async def test_python_calls_go_in_protobuf(
+    client: Client, go_server: GoServer, content_type: str
+) -> None:
     answer = await client.call(
-        go_server.name, "Proto.Hello", Req(name="John"), Rsp, content_type=PROTOBUF
+        go_server.name, "Proto.Hello", Req(name="John"), Rsp, content_type=content_type
     )
 
     assert answer.msg == "Hello John"
 
 
-@pytest.mark.parametrize("content_type", [PROTOBUF, "application/proto-rpc"])
+@pytest.mark.parametrize(
+    "content_type",
+    [PROTOBUF, "application/proto-rpc", GRPC],
+)
 @cell("unary call, protobuf", GO_CALLS)
 async def test_go_calls_python_in_protobuf(
     go: GoPeer, nats_server: NatsServer, content_type: str
