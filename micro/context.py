@@ -1,4 +1,4 @@
-"""What a handler can know about the call or event that it handles."""
+"""What a handler can know of the call or event that it handles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Context", "ambient_context"]
 
 
 class Context:
-    """One call's or event's surroundings; a parameter of this type is filled in.
+    """The context of one call or event; a handler's parameter of this type gets it.
 
     Attributes:
         service: The name of the service that handles it.
@@ -83,7 +83,7 @@ class Context:
         """
         context = ambient_context.get()
         if context is None:
-            raise UsageError("no handler is running here: Context.current() has nothing to give")
+            raise UsageError("Context.current() was called outside of a handler")
         return context
 
 

@@ -10,10 +10,10 @@ __all__ = ["Message"]
 class Message(NamedTuple):
     """Headers and a body; neither transport nor broker looks inside.
 
-    A message is not changed once it has been sent: whoever sends one gives its headers away.
+    The sender must not change `headers` after sending.
 
     Attributes:
-        headers: Names to values, both text. Names are compared as they stand, case included.
+        headers: Names to values, both text. Names are compared with their case.
         body: The payload as a codec wrote it.
     """
 

@@ -20,7 +20,7 @@ Side = Literal["client", "server", "subscriber", "publisher"]
 
 
 class Request:
-    """What a layer sees on the way in; it may change the headers and the value.
+    """What a layer receives before the handler or the call; it may change headers and value.
 
     Attributes:
         side: Where the layer is mounted.
@@ -52,7 +52,7 @@ class Request:
 
 
 class Response:
-    """What a layer sees on the way out.
+    """What a layer receives from the rest of the chain.
 
     Attributes:
         value: The answer as a value; for a stream of answers an async iterator of them; `None`

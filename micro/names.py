@@ -1,7 +1,7 @@
-"""Which names survive the wire: services, endpoints, topics and queues.
+"""Which names can be used on the wire: services, endpoints, topics and queues.
 
-NATS subjects are dot-separated tokens without blanks; `*` and `>` are wildcards when they stand
-alone. The limits of 255 bytes and 16 tokens are those of the NATS documentation's advice.
+NATS subjects are dot-separated tokens without spaces; `*` and `>` are wildcards when they are a
+token of their own. The limits of 255 bytes and 16 tokens are those that NATS recommends.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ __all__ = [
     "topic_matches",
 ]
 
-_MOST_BYTES = 255
-_MOST_TOKENS = 16
+_MAX_BYTES = 255
+_MAX_TOKENS = 16
 _SERVICE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", re.ASCII)
 _ENDPOINT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
-_FOREIGN = {"#": ">", "+": "*"}
+_OTHER_WILDCARDS = {"#": ">", "+": "*"}
 
 
 def check_service(name: str) -> str:
     """Return a service's name if it can be used: letters, digits, `_`, `-`, and single dots.
 
     Raises:
-        InvalidName: it cannot.
+        InvalidName: the name cannot be used.
     """
     if not _SERVICE.fullmatch(name):
         raise InvalidName(
-            f"service name {name!r}: use letters, digits, '_' and '-' in tokens parted by dots"
+            f"service name {name!r}: use letters, digits, '_' and '-' in dot-separated tokens"
         )
     _tokens("service name", name)
     return name
 
 
 def check_endpoint(name: str) -> str:
-    """Return an endpoint's name if go-micro would take it: exactly two parts, `Type.Method`.
+    """Return an endpoint's name if it can be used: exactly two parts, `Type.Method`, as go-micro's.
 
     Raises:
-        InvalidName: it would not.
+        InvalidName: the name cannot be used.
     """
-    if not _ENDPOINT.fullmatch(name) or len(name) > _MOST_BYTES:
+    if not _ENDPOINT.fullmatch(name) or len(name) > _MAX_BYTES:
         raise InvalidName(f"endpoint name {name!r}: it must look like 'Type.Method'")
     return name
 
 
 def check_topic(topic: str) -> str:
-    """Return a topic if it can be published on: no wildcards, blanks or empty tokens.
+    """Return a topic if it can be published on: no wildcards, spaces or empty tokens.
 
     Raises:
-        InvalidName: it cannot.
+        InvalidName: the name cannot be used.
     """
     tokens = _tokens("topic", topic)
     if "*" in tokens or ">" in tokens:
@@ -69,15 +69,15 @@ def check_pattern(pattern: str) -> str:
     """Return a topic or pattern if it can be subscribed to.
 
     Raises:
-        InvalidName: it cannot; for MQTT's and AMQP's wildcards with the word to use instead.
+        InvalidName: it cannot; of MQTT's and AMQP's wildcards the text gives the one to use.
     """
     tokens = _tokens("topic", pattern)
     if ">" in tokens[:-1]:
         raise InvalidName(f"topic {pattern!r}: '>' stands for the rest, so it must come last")
     for token in tokens:
-        if token in _FOREIGN:
+        if token in _OTHER_WILDCARDS:
             raise InvalidName(
-                f"topic {pattern!r}: the wildcard for {token!r} is {_FOREIGN[token]!r}"
+                f"topic {pattern!r}: the wildcard for {token!r} is {_OTHER_WILDCARDS[token]!r}"
             )
     return pattern
 
@@ -86,7 +86,7 @@ def check_queue(queue: str) -> str:
     """Return a queue group's name if it can be used.
 
     Raises:
-        InvalidName: it cannot.
+        InvalidName: the name cannot be used.
     """
     if "*" in queue or ">" in queue:
         raise InvalidName(f"queue {queue!r}: a queue's name has no wildcards")
@@ -120,12 +120,12 @@ def _tokens(kind: str, name: str) -> list[str]:
     except UnicodeEncodeError:
         raise InvalidName(f"{kind} {name!r}: it is not valid Unicode text") from None
     if _UNSAFE.search(name):
-        raise InvalidName(f"{kind} {name!r}: blanks and control characters are not allowed")
+        raise InvalidName(f"{kind} {name!r}: spaces and control characters are not allowed")
     tokens = name.split(".")
     if "" in tokens:
         raise InvalidName(f"{kind} {name!r}: it has an empty token")
-    if size > _MOST_BYTES or len(tokens) > _MOST_TOKENS:
+    if size > _MAX_BYTES or len(tokens) > _MAX_TOKENS:
         raise InvalidName(
-            f"{kind} {name[:40]!r}...: more than {_MOST_BYTES} bytes or {_MOST_TOKENS} tokens"
+            f"{kind} {name[:40]!r}...: more than {_MAX_BYTES} bytes or {_MAX_TOKENS} tokens"
         )
     return tokens

@@ -43,11 +43,11 @@ def test_every_error_is_public_documented_and_can_be_copied(cls: type[MicroError
         (MicroError(code=799), "799 "),
     ],
 )
-def test_an_error_reads_well(error: MicroError, text: str) -> None:
+def test_the_text_of_an_error_is_its_code_and_detail(error: MicroError, text: str) -> None:
     assert str(error) == text
 
 
-def test_nobody_listening_means_that_nothing_ran() -> None:
+def test_no_responders_means_that_nothing_ran() -> None:
     error = NoResponders("nobody", bundle=3)
 
     assert error.refused

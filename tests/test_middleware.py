@@ -204,7 +204,7 @@ async def test_an_unforeseen_exception_of_a_layer_is_opaque_at_the_caller() -> N
     assert "secret" not in str(caught.value)
 
 
-async def test_a_layer_knows_whom_it_stands_before() -> None:
+async def test_a_layer_is_told_its_side_service_and_endpoint() -> None:
     seen: list[tuple[object, ...]] = []
 
     async def layer(request: Request, next: Next) -> Response:
@@ -317,7 +317,7 @@ async def test_a_stream_that_a_layer_gives_up_is_left_at_both_ends() -> None:
         assert node.in_flight == 0
 
 
-async def test_layers_stand_round_subscribers_and_publications() -> None:
+async def test_layers_wrap_subscribers_and_publications() -> None:
     seen: list[str] = []
     got: list[tuple[int, str]] = []
     arrived = Signal()
@@ -349,7 +349,7 @@ async def test_layers_stand_round_subscribers_and_publications() -> None:
     assert seen[:3] == ["b publisher in", "b publisher out", "a subscriber in"]
 
 
-async def test_a_layer_may_withhold_an_event_from_its_subscriber() -> None:
+async def test_a_layer_may_drop_an_event() -> None:
     got: list[int] = []
     arrived = Signal()
 

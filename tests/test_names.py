@@ -102,7 +102,7 @@ def test_a_pattern_cannot_be_subscribed_to(pattern: str) -> None:
 
 
 @pytest.mark.parametrize(("pattern", "word"), [("a.#", "'>'"), ("+.a", "'*'"), ("#", "'>'")])
-def test_foreign_wildcards_are_told_what_to_say_instead(pattern: str, word: str) -> None:
+def test_wildcards_of_mqtt_and_amqp_are_refused(pattern: str, word: str) -> None:
     with pytest.raises(InvalidName, match=re.escape(word)):
         check_pattern(pattern)
 
@@ -118,7 +118,7 @@ def test_a_queue_cannot_have_the_name(queue: str) -> None:
         check_queue(queue)
 
 
-def test_a_bad_name_is_the_programs_fault_and_the_callers_alike() -> None:
+def test_a_bad_name_is_a_usage_error_and_a_bad_request() -> None:
     assert issubclass(InvalidName, UsageError)
     assert issubclass(InvalidName, BadRequest)
     assert InvalidName("x").code == 400
@@ -177,7 +177,7 @@ def test_a_plain_topic_receives_no_other(one: str, other: str) -> None:
 
 
 @given(st.text(max_size=300))
-def test_what_passes_is_safe_in_a_line_of_the_protocol(name: str) -> None:
+def test_an_accepted_name_is_safe_in_a_line_of_the_protocol(name: str) -> None:
     for check in (check_service, check_endpoint, check_topic, check_pattern, check_queue):
         if (told := refusal(check, name)) is None:
             assert len(name.encode()) <= 255

@@ -25,7 +25,7 @@ class Codec(ABC):
     @property
     @abstractmethod
     def content_type(self) -> str:
-        """The name it goes by in a `Content-Type` header, for instance `application/json`."""
+        """Its name in a `Content-Type` header, for instance `application/json`."""
 
     @abstractmethod
     def encoder(self, type_: Any) -> Encoder:

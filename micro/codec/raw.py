@@ -1,4 +1,4 @@
-"""Bytes and text as they are, and a value that passes through every codec unencoded."""
+"""Bytes and text without encoding, and a body that passes every codec unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["BytesCodec", "Raw", "TextCodec"]
 
 
 class Raw(bytes):
-    """A body that is already encoded: it is sent as it is, and received so, whatever its type.
+    """A body that is already encoded: every codec sends and receives it unchanged.
 
     It is what gateways and command lines send, as go-micro's `bytes.Frame` is. A body under
     `application/json` must not be empty: Go's decoder fails on that.

@@ -1,6 +1,6 @@
 """Endpoints: a user's function, and all that the engine must know to call it.
 
-Everything is found out once, at decoration; a call does no introspection.
+Signatures are read once, at decoration; a call does no introspection.
 """
 
 from __future__ import annotations
@@ -185,13 +185,13 @@ def _default_name(service: str, function: Callable[..., Any]) -> str:
 
 def _instance(cls: type) -> object:
     if inspect.isabstract(cls) or getattr(cls, "_is_protocol", False):
-        raise HandlerError(f"class {cls.__qualname__}: it is abstract; hand over an instance")
+        raise HandlerError(f"class {cls.__qualname__}: it is abstract; pass an instance")
     try:
         inspect.signature(cls).bind()
     except TypeError as error:
         raise HandlerError(
             f"class {cls.__qualname__}: it cannot be made without arguments ({error}); "
-            "hand over an instance"
+            "pass an instance"
         ) from None
     return cls()
 

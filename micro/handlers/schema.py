@@ -55,7 +55,7 @@ _STREAM = ValueRecord(name="Stream", type="Stream")
 
 
 def endpoint_record(endpoint: Endpoint) -> EndpointRecord:
-    """What the registry is told of an endpoint.
+    """The registry's record of an endpoint.
 
     go-micro hides the types of a stream behind `Context` and `Stream`; metadata `kind`, `request`
     and `response` give them by Go's names. `description` is the first line of the handler's
@@ -83,7 +83,7 @@ def endpoint_record(endpoint: Endpoint) -> EndpointRecord:
 
 
 def subscriber_record(subscriber: SubscriberSpec) -> EndpointRecord:
-    """What the registry is told of a subscriber."""
+    """The registry's record of a subscriber."""
     return EndpointRecord(
         name=subscriber.name,
         request=value_record(subscriber.event_type),

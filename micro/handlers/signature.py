@@ -174,7 +174,7 @@ def _parameters(
         name = parameter.name
         if parameter.kind in _STARS:
             starred = _STARS[parameter.kind] + name
-            raise _error(function, f"'{starred}' is not filled in by anything; leave it out")
+            raise _error(function, f"'{starred}' gets no value; remove it")
         if name not in types:
             raise _error(function, _unannotated(name))
         if _is_context(types[name]):
@@ -185,7 +185,7 @@ def _parameters(
         if request is not None:
             raise _error(
                 function,
-                f"{name!r} is one parameter too many beside {request.name!r}; a handler takes one "
+                f"{name!r} is one parameter too many after {request.name!r}; a handler takes one "
                 "request and at most one Context, so put the values into one model",
             )
         if parameter.default is not _Parameter.empty:
@@ -200,7 +200,7 @@ def _parameters(
 
 def _unannotated(name: str) -> str:
     if name == "self":
-        return "it is a method without its object; hand over a bound method, or the whole class"
+        return "it is a method without its object; pass a bound method, or the class"
     return f"{name!r} has no annotation; write its type, as in '{name}: Award' or '{name}: Context'"
 
 

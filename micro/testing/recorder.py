@@ -19,7 +19,7 @@ _BOUND = 10.0
 
 
 class Signal:
-    """Wakes whoever waits for something to become true."""
+    """Wakes every task that waits for a condition to become true."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()

@@ -65,7 +65,7 @@ def test_an_unknown_content_type_is_a_415_that_names_the_known():
     assert caught.value.code == 415
 
 
-def test_an_endless_content_type_is_not_repeated_whole():
+def test_a_long_content_type_is_shortened_in_the_error():
     with pytest.raises(BadRequest) as caught:
         Codecs([]).get("x" * 10_000)
 
@@ -78,7 +78,7 @@ def test_the_later_codec_for_a_content_type_wins():
     assert codecs.encoder_for("application/json", int)(5) == b"mine"
 
 
-def test_what_was_built_for_a_type_is_kept():
+def test_coders_are_built_once_for_each_type():
     codec = Counting()
     codecs = Codecs([codec])
 
@@ -89,7 +89,7 @@ def test_what_was_built_for_a_type_is_kept():
     assert codec.built == 2
 
 
-def test_types_without_a_hash_are_kept_too():
+def test_coders_of_types_without_a_hash_are_kept_too():
     codec, type_ = Counting(), Annotated[int, []]
     codecs = Codecs([codec])
 
@@ -99,7 +99,7 @@ def test_types_without_a_hash_are_kept_too():
     assert codec.built == 1
 
 
-def test_what_is_kept_is_bounded_and_the_oldest_goes_first():
+def test_the_cache_of_coders_is_bounded_and_drops_the_oldest():
     codec = Counting()
     codecs = Codecs([codec])
 
@@ -140,7 +140,7 @@ def test_an_untyped_value_goes_by_its_class(value, body):
     assert Codecs(default_codecs()).encoder_for("application/json", Any)(value) == body
 
 
-def test_an_untyped_value_that_says_nothing_is_a_codec_error():
+def test_a_bare_object_is_a_codec_error():
     for untyped in (Any, object):
         with pytest.raises(CodecError):
             Codecs(default_codecs()).encoder_for("application/json", untyped)(object())

@@ -167,7 +167,7 @@ def test_null_is_not_taken_for_a_value_that_go_could_not_mean_so():
         (list[int], b"[" + b"{}," * 1000 + b"{}]", "1001 values do not fit"),
     ],
 )
-def test_what_does_not_fit_is_told_by_path_and_without_the_value(type_, data, detail):
+def test_the_error_names_the_path_of_a_wrong_value_and_not_the_value(type_, data, detail):
     with pytest.raises(CodecError) as caught:
         decode(type_, data)
 
@@ -249,7 +249,7 @@ class Unserved:
 
 
 @pytest.mark.parametrize("type_", [Unserved, list[Unserved], "Unknown", 5])
-def test_a_type_that_pydantic_does_not_know_is_refused_when_asked_for(type_):
+def test_a_type_that_pydantic_does_not_know_is_refused_by_encoder_and_decoder(type_):
     with pytest.raises(CodecError, match="cannot be carried"):
         CODEC.encoder(type_)
     with pytest.raises(CodecError, match="cannot be carried"):

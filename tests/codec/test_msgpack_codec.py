@@ -82,7 +82,7 @@ def test_an_empty_body_is_none_where_the_type_allows_it():
         decode(Award, b"")
 
 
-def test_a_secret_stays_one():
+def test_an_error_does_not_show_a_secret_value():
     assert b"hush" not in encode(SecretStr, SecretStr("hush"))
 
 
@@ -93,7 +93,7 @@ def test_a_secret_stays_one():
         (list[int], [1, "x"], "1: Input should be a valid integer"),
     ],
 )
-def test_what_does_not_fit_is_told_by_path(type_, tree, detail):
+def test_the_error_names_the_path_of_a_wrong_value(type_, tree, detail):
     with pytest.raises(CodecError) as caught:
         decode(type_, msgpack.packb(tree))
 

@@ -13,7 +13,7 @@ from micro.errors import CodecError
 
 
 @pytest.mark.parametrize("type_", [bytes, bytearray, memoryview])
-def test_bytes_like_values_go_as_they_are(type_):
+def test_bytes_like_values_are_sent_unchanged(type_):
     data = BytesCodec().encoder(type_)(type_(b"\x00\xff"))
     read = BytesCodec().decoder(type_)(data)
 
@@ -30,7 +30,7 @@ def test_nothing_is_the_empty_body(codec):
 
 
 @given(st.text())
-def test_text_comes_back_as_it_went(text):
+def test_text_survives_the_round_trip(text):
     assert TextCodec().decoder(str)(TextCodec().encoder(str)(text)) == text
 
 
@@ -47,7 +47,7 @@ def test_untyped_bodies_are_bytes_and_text():
         (TextCodec(), list[str], "text/plain carries str, not list"),
     ],
 )
-def test_other_types_are_refused_when_asked_for(codec, type_, detail):
+def test_other_types_are_refused_by_encoder_and_decoder(codec, type_, detail):
     with pytest.raises(CodecError, match=detail):
         codec.encoder(type_)
     with pytest.raises(CodecError, match=detail):

@@ -116,7 +116,7 @@ NONE = type(None)
         (chat, Kind.BIDIRECTIONAL, Award, Balance, False),
     ],
 )
-def test_annotations_say_how_to_serve_a_function(
+def test_a_function_is_served_according_to_its_annotations(
     function, kind, request_type, response_type, blocking
 ):
     made = endpoint(function)
@@ -201,7 +201,7 @@ def neither() -> Any:
         (neither, "neither"),
     ],
 )
-def test_bind_gives_each_parameter_what_it_asks_for(function, result):
+def test_bind_fills_each_parameter_by_its_annotation(function, result):
     assert endpoint(function).bind(5, CONTEXT) == result
 
 
@@ -258,13 +258,13 @@ async def bare_yield(request: Award) -> AsyncIterator:
     ("function", "text"),
     [
         (no_annotation, "'request' has no annotation; write its type, as in 'request: Award'"),
-        (two_requests, "'second' is one parameter too many beside 'first'"),
-        (extra_default, "'retries' is one parameter too many beside 'request'"),
+        (two_requests, "'second' is one parameter too many after 'first'"),
+        (extra_default, "'retries' is one parameter too many after 'request'"),
         (keyword_only, "'retries' is one parameter too many"),
         (request_default, "'request' has a default that would never be used"),
         (two_contexts, "'a' and 'b' are both a Context"),
-        (star, "'*rest' is not filled in by anything"),
-        (star_star, "'**rest' is not filled in by anything"),
+        (star, "'*rest' gets no value; remove it"),
+        (star_star, "'**rest' gets no value; remove it"),
         (returns_iterator, "it returns an AsyncIterator but has no 'yield'"),
         (plain_iterator, "it returns an AsyncIterator but has no 'yield'"),
         (returns_awaitable, "it returns Awaitable, which cannot be sent"),
@@ -282,7 +282,7 @@ async def bare_yield(request: Award) -> AsyncIterator:
         (Owner.method, "it is a method without its object"),
     ],
 )
-def test_a_bad_signature_is_refused_with_its_place_and_a_way_out(function, text):
+def test_a_bad_signature_is_refused_with_its_line_and_what_to_write(function, text):
     with pytest.raises(HandlerError) as caught:
         endpoint(function)
 
@@ -347,7 +347,7 @@ def test_an_endpoint_is_named_after_its_service_and_function(service, method, na
     assert endpoint_name(service, method) == name
 
 
-def test_camel_case_keeps_what_is_already_so():
+def test_camel_case_keeps_a_name_in_camel_case():
     assert [camel_case(name) for name in ("OrderItems", "order__items", "")] == [
         "OrderItems",
         "OrderItems",
@@ -363,7 +363,7 @@ def test_an_explicit_name_is_taken_or_refused():
 
 
 @pytest.mark.parametrize("service", ["4u", "a.1"])
-def test_a_name_that_cannot_be_made_up_is_asked_for(service):
+def test_a_default_name_that_cannot_be_used_is_refused(service):
     with pytest.raises(InvalidName, match=r"unary \(.*give it a name, as in 'Points.Award'"):
         endpoint_from_function(unary, service=service)
 
@@ -469,8 +469,8 @@ class NeedsName:
 @pytest.mark.parametrize(
     ("target", "text"),
     [
-        (NeedsName, "cannot be made without arguments .*'name'.*; hand over an instance"),
-        (Contract, "class Contract: it is abstract; hand over an instance"),
+        (NeedsName, "cannot be made without arguments .*'name'.*; pass an instance"),
+        (Contract, "class Contract: it is abstract; pass an instance"),
         (Award, "class Award: it has no public methods to serve"),
         (5, "class int: it has no public methods to serve"),
     ],
@@ -494,7 +494,7 @@ async def on_tick() -> None: ...
         (Ledger().open, "Ledger.Open", Award, True, False),
     ],
 )
-def test_annotations_say_how_to_call_a_subscriber(
+def test_a_subscriber_is_called_according_to_its_annotations(
     function, name, event_type, takes_event, blocking
 ):
     made = subscriber_from_function(function, "orders.*", queue="points")

@@ -280,7 +280,7 @@ async def client_of_shop() -> AsyncIterator[Client]:
 
 
 @pytest.mark.parametrize("error", RAISED.values(), ids=RAISED)
-def test_what_is_rebuilt_can_be_sent_again(error: MicroError) -> None:
+def test_a_rebuilt_error_can_be_sent_again(error: MicroError) -> None:
     rebuilt = as_raised(error_from_wire(error_to_wire(error)), KNOWN)
     again = as_raised(error_from_wire(error_to_wire(rebuilt)), KNOWN)
 

@@ -156,7 +156,7 @@ def test_local_types_that_cannot_be_resolved_are_named_without_theirs():
     assert value_record(Holder).values == (leaf("local", "any"),)
 
 
-def test_a_unary_endpoint_is_told_as_go_micro_tells_it():
+def test_the_record_of_a_unary_endpoint_is_as_go_micros():
     async def hello(request: Req) -> Rsp: ...
 
     record = endpoint_record(endpoint_from_function(hello, service="greeter"))
@@ -164,7 +164,7 @@ def test_a_unary_endpoint_is_told_as_go_micro_tells_it():
     assert record == EndpointRecord(name="Greeter.Hello", request=REQ, response=RSP, metadata=NEEDS)
 
 
-def test_a_stream_is_told_as_go_micro_tells_it_with_its_types_in_metadata():
+def test_the_record_of_a_stream_is_as_go_micros_with_its_types_in_metadata():
     async def chat(requests: AsyncIterator[Req]) -> AsyncIterator[list[Rsp]]:
         yield []
 
@@ -184,7 +184,7 @@ def test_a_stream_is_told_as_go_micro_tells_it_with_its_types_in_metadata():
     )
 
 
-def test_metadata_tells_what_callers_may_rely_on():
+def test_metadata_tells_whether_an_endpoint_is_idempotent():
     async def find(request: Req) -> None: ...
 
     made = endpoint_from_function(
@@ -194,7 +194,7 @@ def test_metadata_tells_what_callers_may_rely_on():
     assert endpoint_record(made).metadata == {"owner": "ann", "idempotent": "true", **NEEDS}
 
 
-def test_a_subscriber_is_told_as_go_micro_tells_it():
+def test_the_record_of_a_subscriber_is_as_go_micros():
     async def on_event(event: Req) -> None: ...
 
     record = subscriber_record(subscriber_from_function(on_event, "greeter.events"))

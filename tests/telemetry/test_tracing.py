@@ -140,7 +140,7 @@ async def test_an_error_marks_the_spans_at_both_ends(traces: Traces) -> None:
 
 
 @pytest.mark.parametrize("spelling", [str.lower, str.title, str.upper])
-async def test_a_trace_is_taken_up_whatever_the_case_of_its_header(
+async def test_a_trace_is_continued_whatever_the_case_of_its_header(
     traces: Traces, spelling: Callable[[str], str]
 ) -> None:
     service = Service("points")
@@ -158,7 +158,7 @@ async def test_a_trace_is_taken_up_whatever_the_case_of_its_header(
     assert (trace_of(span), parent(span)) == (5, 7)
 
 
-async def test_what_was_current_at_the_start_is_nobodys_parent(traces: Traces) -> None:
+async def test_span_active_at_startup_is_not_a_parent(traces: Traces) -> None:
     service, caller = Service("points"), Service("caller")
 
     @service.handler
@@ -192,7 +192,7 @@ async def test_baggage_travels_along(traces: Traces) -> None:
             context.detach(token)
 
 
-async def test_what_a_stream_causes_is_part_of_its_trace(traces: Traces) -> None:
+async def test_calls_made_by_a_stream_are_part_of_its_trace(traces: Traces) -> None:
     service = Service("points")
 
     @service.handler

@@ -29,14 +29,14 @@ async def test_a_file_that_is_left_is_named() -> None:
     os.close(files[0])
 
 
-async def test_what_is_about_to_end_is_waited_for() -> None:
+async def test_a_task_that_is_about_to_end_is_waited_for() -> None:
     async with assert_nothing_left():
         task = asyncio.create_task(asyncio.sleep(0))
 
     assert task.done()
 
 
-async def test_what_was_there_before_is_allowed() -> None:
+async def test_tasks_and_files_from_before_are_allowed() -> None:
     task = asyncio.create_task(asyncio.Event().wait())
     async with assert_nothing_left():
         pass

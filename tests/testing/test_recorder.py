@@ -27,7 +27,7 @@ async def test_a_wait_that_fails_says_what_was_there() -> None:
         await recorder.wait_closed(timeout=0.01)
 
 
-async def test_what_must_not_happen_is_noticed() -> None:
+async def test_messages_after_the_close_are_noticed() -> None:
     recorder = Recorder()
     recorder.closed(SocketClosed())
     recorder.received([Message({}, b"late")])

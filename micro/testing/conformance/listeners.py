@@ -24,11 +24,11 @@ __all__ = ["ListenerConformance"]
 class ListenerConformance:
     """Listeners and addresses; a part of `TransportConformance`."""
 
-    async def test_an_address_where_nobody_listens_is_found_out(self, other: Backend) -> None:
+    async def test_an_address_without_a_listener_is_reported(self, other: Backend) -> None:
         transport = transport_of(other)
         end = Recorder()
         try:
-            socket = await transport.dial("nobody.listens.here", end)
+            socket = await transport.dial("no.listener.here", end)
         except TransportError:
             return  # a transport that can tell at once may
         number = socket.send(Message({}, b"anyone?"))

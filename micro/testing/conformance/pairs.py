@@ -76,7 +76,7 @@ def try_send(socket: Socket) -> None:
 
 
 async def refusal(backend: Backend, listener: Listener) -> TransportError:
-    """The error that dialling a listener which takes nobody ends in."""
+    """The error of dialling a listener that accepts no socket."""
     end = Recorder()
     try:
         socket = await dial(backend, listener, end)

@@ -52,7 +52,7 @@ class RegistryConformance:
     pytestmark = pytest.mark.asyncio
 
     async def vanish(self, other: Backend, record: ServiceRecord) -> None:
-        """Register a record with the suite's TTL, and have its owner vanish without a goodbye.
+        """Register a record with the suite's TTL, and end its owner without deregistering it.
 
         Override it: for instance register over a connection of its own and cut that.
         """
@@ -65,12 +65,12 @@ class RegistryConformance:
 
         assert found == (record,)
 
-    async def test_whoever_registers_is_found_by_itself(self, backend: Backend) -> None:
+    async def test_a_registry_finds_what_it_registered_itself(self, backend: Backend) -> None:
         record = _record(_name())
         async with self._register(backend, record):
             assert await _registry(backend).get_service(record.name) == (record,)
 
-    async def test_nobody_is_found_within_a_bound(self, backend: Backend) -> None:
+    async def test_an_unknown_service_is_reported_within_a_bound(self, backend: Backend) -> None:
         async with asyncio.timeout(self.bound):
             assert await _registry(backend).get_service(_name()) == ()
 
@@ -159,12 +159,12 @@ class RegistryConformance:
         record = _record(_name())
         registry = _registry(backend)
         async with registry.watch(record.name) as sets:
-            nobody = await self._next(sets)
+            before = await self._next(sets)
         async with self._register(other, record), registry.watch(record.name) as sets:
-            somebody = await self._next(sets)
+            after = await self._next(sets)
 
-        assert nobody == ()
-        assert somebody == (record,)
+        assert before == ()
+        assert after == (record,)
 
     async def test_a_watch_tells_of_joining_and_leaving(
         self, backend: Backend, other: Backend
