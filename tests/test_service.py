@@ -718,7 +718,7 @@ async def test_a_start_hook_that_hangs_ends_the_start_and_is_named(service: Serv
 async def test_a_stop_hook_that_hangs_is_cut_off_and_named(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("micro.runtime.lifecycle.MIN_HOOK_SECONDS", 0.05)
+    monkeypatch.setattr("micro.runtime.hooks.MIN_HOOK_SECONDS", 0.05)
     service, gauge = Service("points", settings={"shutdown_timeout": 0}), Gauge()
 
     @service.on_stop

@@ -15,9 +15,9 @@ from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanag
 from micro.backend import ConnectionEvent
 from micro.client.client import Client
 from micro.concurrency.budget import process_budget
-from micro.errors import Unavailable
+from micro.errors import MicroError, Unavailable
 from micro.events.subscribers import Subscribers
-from micro.handlers.definition import Hook, ServiceDefinition, ambient_run
+from micro.handlers.definition import ServiceDefinition, ambient_run
 from micro.handlers.signature import location_of
 from micro.names import check_service
 from micro.plugins import Backends
@@ -29,7 +29,8 @@ from micro.runtime.configuration import (
     settings_over,
     subscriber_options,
 )
-from micro.runtime.steps import Steps, call_hook
+from micro.runtime.hooks import Hooks
+from micro.runtime.steps import Steps
 from micro.scope import open_scope
 from micro.server.server import Server
 from micro.settings.load import Settings
@@ -42,7 +43,6 @@ __all__ = ["ServiceRunner"]
 _log = logging.getLogger("micro.service")
 
 NETWORK_STEP_SECONDS = 2.0
-MIN_HOOK_SECONDS = 2.0
 
 
 class ServiceRunner:
@@ -85,7 +85,7 @@ class ServiceRunner:
         self._server: Server
         self._subscribers: Subscribers
         self._listener: Listener
-        self._hooks_begun = False
+        self._hooks = Hooks(definition, self.steps)
         self._started = False
         self._stopping = False
 
@@ -140,7 +140,7 @@ class ServiceRunner:
         await self.steps.attempt(
             "draining the listener", self._listener.drain(), NETWORK_STEP_SECONDS
         )
-        await self._run_stop_hooks()
+        await self._stop_hooks()
         await self.steps.attempt("flushing events", self._client.flush(), NETWORK_STEP_SECONDS)
         _log.info("%s stopped", self.name)
 
@@ -188,11 +188,16 @@ class ServiceRunner:
                 f" (start_timeout); it was at: {self.steps.current}",
                 id=self.name,
             ) from None
+        except MicroError:
+            raise  # It says itself what failed.
+        except BaseException:
+            _log.info("the start of %s has ended at: %s", self.name, self.steps.current)
+            raise
 
     async def _start(self) -> None:
         with self.steps.step("opening the plugins"):
             transport, registry = await self._open_parts()
-        await self._run_start_hooks()
+        await self._hooks.start()
         with self.steps.step("listening"):
             listener = await transport.listen(
                 self._server.accept, address=self.settings.server_address
@@ -268,38 +273,14 @@ class ServiceRunner:
             _log.error("%s was still running after %gs", name, self.settings.shutdown_timeout)
             self.cut_off.append(name)
 
-    async def _run_start_hooks(self) -> None:
-        for hook in self.definition.start_hooks:
-            self._hooks_begun = True
-            with self.steps.step(f"start hook {location_of(hook)}"):
-                await call_hook(hook)
-
-    async def _run_stop_hooks(self) -> None:
-        """Run the stop hooks in reverse order, so that what was opened last is closed first."""
-        self._hooks_begun = False
+    async def _stop_hooks(self) -> None:
         with self._ambient():
-            for hook in reversed(self.definition.stop_hooks):
-                await self._run_stop_hook(hook)
-
-    async def _run_stop_hook(self, hook: Hook) -> None:
-        name = f"stop hook {location_of(hook)}"
-        timeout = max(self.steps.remaining(), MIN_HOOK_SECONDS)
-        try:
-            async with asyncio.timeout(timeout) as limit:
-                with self.steps.step(name):
-                    await call_hook(hook)
-        except Exception as error:
-            # The user's own code at the very end: the parts must be closed all the same.
-            if limit.expired() and isinstance(error, TimeoutError):
-                _log.error("%s was still running after %gs", name, timeout)
-                self.cut_off.append(name)
-            else:
-                _log.exception("%s failed", name)
+            self.cut_off += await self._hooks.stop()
 
     async def _close(self) -> None:
         """Close everything; after a start that failed, what its hooks had opened as well."""
         if not self._stopping:
             self.steps.begin_stop(self.settings.shutdown_timeout)
-        if self._hooks_begun:
-            await self._run_stop_hooks()
+        if self._hooks.begun:
+            await self._stop_hooks()
         await self.steps.attempt("closing", self._stack.aclose(), NETWORK_STEP_SECONDS)

@@ -147,7 +147,7 @@ async def run_services(
                 await _start_all(stack, settings, runners, observers)
                 _log.info("ready: %s", names)
             number = await signals.wait()
-            _log.info("stopping: %s (%s); %s", names, number.name, _current_steps(runners))
+            _log.info("stopping: %s (%s)", names, number.name)
             for runner in reversed(runners):
                 await runner.stop()
     return EXIT_CUT_OFF if any(runner.cut_off for runner in runners) else 0

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 
 from micro.errors import MicroError
-from micro.handlers.definition import Hook
-from micro.runtime.signals import interruptible
 
-__all__ = ["Steps", "call_hook"]
+__all__ = ["Steps"]
 
 _log = logging.getLogger("micro.service")
 
@@ -75,11 +72,3 @@ class Steps:
         else:
             return True
         return False
-
-
-async def call_hook(hook: Hook) -> None:
-    """Call a hook, and await what it returns if that can be awaited."""
-    with interruptible():
-        result = hook()
-    if inspect.isawaitable(result):
-        await result
