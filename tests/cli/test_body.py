@@ -59,7 +59,7 @@ def test_only_json_must_be_json() -> None:
         read_body("hello", f"{JSON}; charset=utf-8")
 
 
-async def test_lines_come_one_by_one_and_blank_ones_do_not_count(pipe) -> None:
+async def test_lines_arrive_one_by_one_without_blank_ones(pipe) -> None:
     lines = read_lines(JSON)
     pipe.write(b'{"a":1}\n\n{"a"')
 
@@ -69,7 +69,7 @@ async def test_lines_come_one_by_one_and_blank_ones_do_not_count(pipe) -> None:
     assert [line async for line in lines] == [b'{"a":2}', b"[3]"]
 
 
-async def test_more_lines_than_there_is_room_for_all_come(pipe) -> None:
+async def test_more_lines_than_are_read_ahead_all_arrive(pipe) -> None:
     pipe.write(b"1\n" * 1000)
     pipe.close()
 

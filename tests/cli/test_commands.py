@@ -1,4 +1,4 @@
-"""Commands that speak with a service over a real server."""
+"""Commands that call a service over a real server."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_ctrl_c_ends_a_stream_that_waits_for_its_input(points, program) -> None:
     assert "Traceback" not in running.process.stderr.read()
 
 
-def test_services_and_describe_show_what_runs(points, micro) -> None:
+def test_services_and_describe_show_running_services(points, micro) -> None:
     assert "points   1.0.0    1      5" in micro("services", nats=points)[1]
     (record,) = json.loads(micro("services", "--json")[1])
     assert (record["name"], len(record["nodes"])) == ("points", 1)
@@ -129,12 +129,12 @@ def test_health_tells_whether_a_service_has_nodes(points, micro) -> None:
     assert (code, json.loads(out)["nodes"]) == (0, 1)
 
 
-def test_what_is_published_is_printed_by_who_subscribed(nats, micro, program) -> None:
+def test_subscribe_prints_what_is_published(nats, micro, program) -> None:
     running = program(
         *("subscribe", "orders.*", "--count", "2", "--json", "--log-level", "debug"),
         environ={"MICRO_NATS_ADDRESS": nats},
     )
-    # It cannot say that it subscribed without a terminal: publish until it has what it wants.
+    # Without a terminal it does not say that it has subscribed: publish until it ends.
     while running.process.poll() is None:
         assert micro("publish", "orders.created", AWARD, "-H", "k:v", nats=nats)[0] == 0
 
@@ -145,7 +145,7 @@ def test_what_is_published_is_printed_by_who_subscribed(nats, micro, program) ->
     assert first["headers"]["k"] == "v"
 
 
-def test_subscribe_gives_up_when_told_to(nats, micro) -> None:
+def test_subscribe_ends_after_its_timeout(nats, micro) -> None:
     code, _, err = micro("subscribe", "nothing.here", "--timeout", "100ms", nats=nats)
 
     assert code == 4

@@ -34,7 +34,7 @@ def test_help_lists_every_command_and_exit_code(micro) -> None:
     assert "130" in out
 
 
-def test_no_words_at_all_are_a_request_for_help(micro) -> None:
+def test_no_arguments_print_the_help(micro) -> None:
     assert micro() == micro("--help")
 
 
@@ -180,7 +180,7 @@ def test_version_names_the_plugins(micro) -> None:
     assert '"name": "memory"' in micro("version", "--json")[1]
 
 
-def test_health_without_a_server_to_ask_is_well(micro) -> None:
+def test_health_of_the_memory_plugins_succeeds(micro) -> None:
     code, out, _ = micro("health", *MEMORY)
 
     assert code == 0

@@ -1,4 +1,4 @@
-"""Log output: a line for people, an object for machines, and no surprise for other handlers."""
+"""Log output: text lines, JSON lines, and the handlers of the program itself."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_setting_up_twice_leaves_one_handler() -> None:
     assert json.loads(second.getvalue())["message"] == "loud"
 
 
-def test_a_program_that_set_up_logging_keeps_it() -> None:
+def test_handlers_of_the_program_are_kept() -> None:
     own = logging.NullHandler()
     with bare_root(own) as root:
         setup_logging("debug", "json")
