@@ -99,7 +99,11 @@ class Directory:
             raise client_closed()
         self._forget_unknown()
         route = Route(
-            service, self._strategy, self._new_node, reachable=lambda: self._registry.reachable
+            service,
+            self._strategy,
+            self._new_node,
+            reachable=lambda: self._registry.reachable,
+            objection=self._pool.objection,
         )
         self.routes[service] = route
         work = self._watch_service(route)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 
 from micro.client.channel import Channel
@@ -58,6 +58,10 @@ class ChannelPool:
             channel.socket.close()
         if timers is not None:
             timers.close()
+
+    def objection(self, metadata: Mapping[str, str]) -> str:
+        """Why the transport cannot dial a node; empty if it can."""
+        return self._transport.objection(metadata)
 
     async def dial(self, node: Node, on_closed: Callable[[Channel], None]) -> Channel:
         """Open a channel to a node.

@@ -37,6 +37,7 @@ class Route:
         strategy: Picks one of several nodes.
         new_node: Makes a node; the callback is called when it has answered for the first time.
         reachable: Whether the registry can be asked now.
+        objection: Why a node with this metadata cannot be called; empty if it can.
 
     Attributes:
         budget: The tokens for retries.
@@ -47,6 +48,8 @@ class Route:
     __slots__ = (
         "_error",
         "_new_node",
+        "_objected",
+        "_objection",
         "_picks",
         "_reachable",
         "_settled",
@@ -66,6 +69,7 @@ class Route:
         new_node: Callable[[Node, Callable[[], None]], RemoteNode],
         *,
         reachable: Callable[[], bool] = lambda: True,
+        objection: Callable[[Mapping[str, str]], str] = lambda _metadata: "",
     ) -> None:
         self.name = name
         self.budget = RetryBudget()
@@ -74,6 +78,8 @@ class Route:
         self._strategy = strategy
         self._new_node = new_node
         self._reachable = reachable
+        self._objection = objection
+        self._objected = ""
         self._settled = asyncio.Event()
         self._error: MicroError | None = None
         self._picks = 0
@@ -84,8 +90,12 @@ class Route:
         """Take a new set of records: nodes that stay keep their channel and breaker."""
         known = {(node.node.id, node.node.address): node for node in self.nodes}
         nodes: list[RemoteNode] = []
+        self._objected = ""
         for record in records:
             for described in record.nodes:
+                if reason := self._objection(described.metadata):
+                    self._objected = f"{described.id} at {described.address!r}: {reason}"
+                    continue
                 node = known.pop(described.key, None)
                 if node is None or node.native != is_native(described.metadata):
                     if node is not None:
@@ -247,4 +257,7 @@ class Route:
                 id="micro.client",
                 refused=True,
             )
+        if self._objected:
+            detail = f"no node of {self.name!r} can be called here; {self._objected}"
+            return ServiceUnavailable(detail, id="micro.client", refused=True)
         return ServiceUnavailable(f"no node serves {self.name!r}", id="micro.client", refused=True)

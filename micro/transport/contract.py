@@ -168,6 +168,17 @@ class Transport(ABC):
             TransportError: the address cannot be dialled, or there is no connection.
         """
 
+    def objection(self, metadata: Mapping[str, str]) -> str:
+        """Why a node cannot be dialed over this transport; empty if it can.
+
+        A registry also lists nodes that speak something else. Calls pass them over.
+
+        Args:
+            metadata: The node's metadata from the registry.
+        """
+        del metadata
+        return ""
+
     @abstractmethod
     async def listen(self, accept: Accept, *, address: str = "") -> Listener:
         """Start listening.

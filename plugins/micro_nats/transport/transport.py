@@ -28,6 +28,8 @@ from micro_nats.wire.envelope import CLOSE_FRAME, CloseFrame, decode_any
 
 __all__ = ["NatsTransport"]
 
+_MAX_SHOWN = 40
+
 _TICKS = 4
 _PROBE_SECONDS = 0.1
 
@@ -87,6 +89,17 @@ class NatsTransport(Transport, Observer):
         )
         socket.attach(receiver)
         return socket
+
+    def objection(self, metadata: Mapping[str, str]) -> str:
+        """Name the transport or protocol of a node that cannot be reached over NATS.
+
+        go-micro's nodes say both: its gRPC server registers addresses such as `10.0.0.5:50051`.
+        """
+        for key, ours in (("transport", "nats"), ("protocol", "mucp")):
+            value = metadata.get(key, "")
+            if value and value != ours:
+                return f"its {key} is {value[:_MAX_SHOWN]!r}, not {ours!r}"
+        return ""
 
     async def listen(self, accept: Accept, *, address: str = "") -> Listener:
         """Start listening; an address that was given is asked for first, to see if it is taken."""
