@@ -29,10 +29,10 @@ class Program:
         self.process = process
         self.lines: list[str] = []
 
-    async def until(self, text: str) -> str:
+    async def until(self, text: str, seconds: float = 15) -> str:
         """Wait for a line with a text."""
         assert self.process.stderr is not None
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(seconds):
             while line := (await self.process.stderr.readline()).decode():
                 self.lines.append(line)
                 if text in line:

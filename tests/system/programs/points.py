@@ -67,6 +67,12 @@ async def count(request: int) -> AsyncIterator[int]:
 
 
 @service.handler
+async def idle() -> AsyncIterator[int]:
+    yield 0
+    await asyncio.Event().wait()
+
+
+@service.handler
 async def total(awards: AsyncIterator[Award]) -> int:
     return sum([award.points async for award in awards])
 
