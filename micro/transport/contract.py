@@ -51,9 +51,16 @@ class Socket(Resource):
     Order is kept in each direction. Delivery is at most once: a message that was sent before the
     connection broke may be lost, and `Receiver.closed` says that it broke. Leaving it as a context
     manager closes it.
+
+    Attributes:
+        delay: Seconds that the messages being received now may have waited on their way. It is 0
+            ordinarily, and where the transport cannot tell. It is more, and an upper bound, after
+            the network or this process stood still: reduce deadlines that travelled by it.
     """
 
     __slots__ = ()
+
+    delay: float = 0.0
 
     @property
     @abstractmethod

@@ -17,6 +17,7 @@ from micro_nats.connection.link import NO_CONNECTION, Callback, NatsLink
 from micro_nats.connection.observer import Observer
 from micro_nats.connection.options import read_options
 from micro_nats.connection.reconnect import Dialer
+from micro_nats.connection.server_errors import ServerErrors
 from micro_nats.connection.subscriptions import Subscription, Subscriptions
 from micro_nats.tokens import Inboxes
 
@@ -43,6 +44,7 @@ class Connection(Observer):
         self._dialer = Dialer(self._settings, scope, self._open_link)
         self._announcer = Announcer(options)
         self._subscriptions = Subscriptions()
+        self._errors = ServerErrors(self._announcer, self._subscriptions, self._tell_denied)
         self._observers: list[Observer] = []
         self._link: NatsLink | None = None
         self._restored = asyncio.Event()
@@ -160,6 +162,17 @@ class Connection(Observer):
         """
         await self._require_link().ping()
 
+    async def may_publish(self, subject: str) -> bool:
+        """Ask the server whether this user may publish to `subject`, with an empty message.
+
+        Raises:
+            ConnectionLost: there is no connection, or it broke first.
+        """
+        with self._errors.expect(subject) as refused:
+            self.publish_now(subject, "", b"")
+            await self.flush()
+        return not refused
+
     async def subscribe(self, subject: str, callback: Callback, queue: str = "") -> Subscription:
         """Subscribe; on return the server routes messages here, now and after each reconnection.
 
@@ -185,22 +198,8 @@ class Connection(Observer):
         self._tell(lambda observer: observer.on_lost(error))
 
     def on_error(self, text: str) -> None:
-        """Tell those whom an error of the server concerns."""
-        # The server sends no codes, only these English texts.
-        lower = text.lower()
-        if "permissions violation" not in lower:
-            slow = "slow consumer" in lower
-            state = ConnectionState.SLOW_CONSUMER if slow else ConnectionState.ERROR
-            self._announcer.emit_limited(state, text)
-            return
-        subject = text.partition('"')[2].partition('"')[0]
-        publication = "for publish" in lower
-        kind = "publish" if publication else "subscribe"
-        self._announcer.emit_limited(ConnectionState.DENIED, text, kind=kind)
-        if publication:
-            self._tell(lambda observer: observer.on_denied(subject))
-        else:
-            self._subscriptions.deny(subject, text)
+        """Tell those whom the error concerns."""
+        self._errors.handle(text)
 
     def on_info(self, info: Mapping[str, object]) -> None:
         """Learn of other servers; leave one that is about to stop if there is another."""
@@ -296,6 +295,9 @@ class Connection(Observer):
         if self._link is None:
             raise ConnectionLost(NO_CONNECTION)
         return self._link
+
+    def _tell_denied(self, subject: str) -> None:
+        self._tell(lambda observer: observer.on_denied(subject))
 
     def _tell(self, what: Callable[[Observer], None]) -> None:
         for observer in self._observers:

@@ -1,9 +1,9 @@
-"""What arrived is handed on in portions, one a turn of the event loop.
+"""Delivers what arrived in batches, one a turn of the event loop.
 
-What is handed on in one turn is answered in one turn, and leaves as one bundle. Large bundles are
+What is delivered in one turn is answered in one turn, and leaves as one bundle. Large bundles are
 cheap; but if all that a client waits for comes in one, it idles while the server works and the
-other way round. So who waits for answers takes no more than half of them in one turn: the next
-requests leave while the rest is still being answered, and both ends are busy at the same time.
+other way round. So a receiver that waits for answers gets no more than half of them in one turn:
+the next requests leave while the rest is still being answered, and both ends work at the same time.
 """
 
 from __future__ import annotations
@@ -15,88 +15,115 @@ from contextvars import copy_context
 
 from micro.message import Message
 
-__all__ = ["PORTION", "InboundScheduler"]
+__all__ = ["MIN_BATCH", "Deliver", "InboundScheduler"]
 
-PORTION = 16
-"""The fewest messages that are handed on in one turn, if so many are there."""
+MIN_BATCH = 16
+"""The fewest messages that are delivered in one turn, if so many are there."""
 
-_MOST = 2 * PORTION
-# Of many small bundles a quarter is taken together.
+_MAX_BATCH = 2 * MIN_BATCH
+# Of many small bundles a quarter is delivered together.
 _SHARE = 4
-_MOST_WAITING = 256
+# Bounds for all sockets of a connection together.
+_MAX_QUEUED = 256
+_MAX_QUEUED_BYTES = 8 << 20
 
-Push = Callable[[Sequence[Message]], None]
+Deliver = Callable[[Sequence[Message], float], None]
+"""Takes a batch and the seconds that it waited on its way, as far as known."""
+
+
+class _Batch:
+    __slots__ = ("deliver", "messages", "size")
+
+    def __init__(self, deliver: Deliver, messages: Sequence[Message]) -> None:
+        self.deliver = deliver
+        self.messages = messages
+        self.size = sum([len(message.body) for message in messages])
 
 
 class InboundScheduler:
-    """One queue for all sockets of a connection, so that what came first is handed on first.
+    """One queue for all sockets of a connection, so that what came first is delivered first.
 
-    It is bounded: what comes faster than turns can take it is handed on as it comes, so that the
-    reading slows down to the pace of the work.
+    It is bounded in items and bytes: what comes faster than turns can deliver it is delivered as it
+    comes, which slows the reading down to the pace of the work.
     """
 
-    __slots__ = ("_backlog", "_context", "_due", "_loop", "_room", "_waiting")
+    __slots__ = ("_backlog", "_budget", "_bytes", "_context", "_due", "_loop", "_queue")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
-        self._waiting: deque[tuple[Push, Sequence[Message]] | Callable[[], None]] = deque()
+        self._queue: deque[_Batch] = deque()
         self._backlog = 0
-        self._room = PORTION
+        self._bytes = 0
+        self._budget = MIN_BATCH
         self._due = False
 
-    def push(self, push: Push, messages: Sequence[Message], awaited: int = 0) -> None:
-        """Hand messages on: now as far as this turn has room, the rest on the next ones.
+    def push(
+        self, deliver: Deliver, messages: Sequence[Message], awaited: int = 0, delay: float = 0.0
+    ) -> None:
+        """Deliver messages: now as far as this turn's budget goes, the rest on the next turns.
 
         Args:
-            push: Takes them.
+            deliver: Takes them.
             messages: A bundle.
-            awaited: How many messages are waited for, these among them; 0 if nobody knows.
+            awaited: How many messages are waited for, these among them; 0 if it is not known.
+            delay: Seconds that they waited on their way.
         """
+        if delay:
+            self._push_late(deliver, messages, delay)
+            return
         if not self._due:
             self._due = True
             self._loop.call_soon(self._turn, context=self._context)
-        if not self._waiting and len(messages) <= self._room:
-            self._room -= len(messages)
-            push(messages)
+        if not self._queue and len(messages) <= self._budget:
+            self._budget -= len(messages)
+            deliver(messages, 0.0)
             return
         self._backlog += len(messages)
-        portion = max(PORTION, awaited // 2) if awaited else len(messages)
-        for start in range(0, len(messages), portion):
-            self._waiting.append((push, messages[start : start + portion]))
-        while len(self._waiting) > _MOST_WAITING:
-            self._hand_on()
+        size = max(MIN_BATCH, awaited // 2) if awaited else len(messages)
+        for start in range(0, len(messages), size):
+            batch = _Batch(deliver, messages[start : start + size])
+            self._bytes += batch.size
+            self._queue.append(batch)
+        while len(self._queue) > _MAX_QUEUED or self._bytes > _MAX_QUEUED_BYTES:
+            self._deliver_next()
 
     def after(self, act: Callable[[], None]) -> None:
-        """Do something when all that arrived before it has been handed on."""
-        if self._waiting:
-            self._waiting.append(act)
+        """Call `act` when all that arrived before has been delivered."""
+        if self._queue:
+            self._queue.append(_Batch(lambda messages, delay: act(), ()))  # noqa: ARG005
         else:
             act()
 
     async def settle(self) -> None:
-        """Wait until all that has arrived so far has been handed on."""
-        if self._waiting:
+        """Wait until all that has arrived so far has been delivered."""
+        if self._queue:
             reached: asyncio.Future[None] = self._loop.create_future()
-            self._waiting.append(lambda: None if reached.done() else reached.set_result(None))
+            self.after(lambda: None if reached.done() else reached.set_result(None))
             await reached
 
+    def _push_late(self, deliver: Deliver, messages: Sequence[Message], delay: float) -> None:
+        """Deliver at once what a stop held up.
+
+        A request and its cancellation often arrive together then; the receiver must see both before
+        the request's handler starts on the next turn.
+        """
+        while self._queue:
+            self._deliver_next()
+        deliver(messages, delay)
+
     def _turn(self) -> None:
-        self._room = room = max(PORTION, min(_MOST, self._backlog // _SHARE))
-        waiting = self._waiting
-        while waiting and self._room > 0:
-            self._room -= self._hand_on()
-        self._due = bool(waiting) or self._room < room
+        self._budget = budget = max(MIN_BATCH, min(_MAX_BATCH, self._backlog // _SHARE))
+        while self._queue and self._budget > 0:
+            self._budget -= self._deliver_next()
+        self._due = bool(self._queue) or self._budget < budget
         if self._due:
             self._loop.call_soon(self._turn, context=self._context)
 
-    def _hand_on(self) -> int:
-        """Hand on what came first; returns how many messages that was."""
-        item = self._waiting.popleft()
-        if not isinstance(item, tuple):
-            item()
-            return 0
-        push, messages = item
-        self._backlog -= len(messages)
-        push(messages)
-        return len(messages)
+    def _deliver_next(self) -> int:
+        """Deliver what came first; returns how many messages that was."""
+        item = self._queue.popleft()
+        self._backlog -= len(item.messages)
+        self._bytes -= item.size
+        item.deliver(item.messages, 0.0)
+        return len(item.messages)

@@ -1,4 +1,4 @@
-"""Where sockets arrive: one subject, and a table of the reply subjects that spoke to it."""
+"""Where sockets arrive: one subject, and a table of the reply subjects of its peers."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from micro.errors import CodecError, ConnectionLost, SocketClosed
-from micro.message import Message
 from micro.transport.contract import Accept, Listener
 from micro_nats.connection.connection import Connection, Subscription
 from micro_nats.counters import Counters
+from micro_nats.transport.accepted import AcceptedSocket, ExactSocket
 from micro_nats.transport.outbox import Outbox
-from micro_nats.transport.sockets import AcceptedSocket, bundle_number
+from micro_nats.transport.sockets import bundle_number
 from micro_nats.wire.envelope import CloseFrame, decode_bundle, decode_json, is_json
 
-__all__ = ["LONGEST_REPLY", "METADATA", "NatsListener"]
+__all__ = ["BUNDLES", "ENVELOPE", "MAX_REPLY_BYTES", "SINGLE_BUNDLES", "NatsListener"]
 
-LONGEST_REPLY = 1024
+MAX_REPLY_BYTES = 1024
 """Bytes of a reply subject. With a longer one an answer's line might pass the server's limit for
 lines, upon which it would close this connection."""
 
-METADATA: Mapping[str, str] = MappingProxyType({"envelope": "msgpack"})
-"""What says that a listener understands bundles."""
+ENVELOPE = "envelope"
+"""The key of a node's metadata that says which envelopes its listener understands."""
+
+BUNDLES = "msgpack"
+"""It understands bundles."""
+
+SINGLE_BUNDLES = "msgpack-single"
+"""It understands bundles, and needs one message in each: it may answer each bundle only once."""
+
+# NATS makes such a subject for each request that comes from another account.
+_IMPORTED = "_R_."
 
 
 class NatsListener(Listener):
@@ -30,45 +39,56 @@ class NatsListener(Listener):
     Args:
         address: The subject.
         accept: Asked for each socket's receiver.
+        connection: Where it listens.
         outbox: Where its sockets send.
-        counters: Where oddities are counted.
-        most: How many sockets it accepts at a time.
-        gone: Called once when it is closed.
+        counters: Where messages that cannot be used are counted.
+        exact: Whether answers may go to the reply subjects of requests only.
+        may_open: Asked whether there may be one socket more.
+        on_closed: Called once when it is closed.
+
+    Attributes:
+        sockets: The open sockets by what their reply subjects begin with.
     """
 
     def __init__(
         self,
         address: str,
         accept: Accept,
+        *,
+        connection: Connection,
         outbox: Outbox,
         counters: Counters,
-        *,
-        most: int,
-        gone: Callable[[NatsListener], None],
+        exact: bool,
+        may_open: Callable[[], bool],
+        on_closed: Callable[[NatsListener], None],
     ) -> None:
         self._address = address
         self._accept = accept
+        self._connection = connection
         self._outbox = outbox
         self._counters = counters
-        self._most = most
-        self._gone = gone
+        self._exact = exact
+        self._may_open = may_open
+        self._on_closed = on_closed
+        self._metadata = MappingProxyType({ENVELOPE: SINGLE_BUNDLES if exact else BUNDLES})
         self._subscription: Subscription | None = None
         self.sockets: dict[str, AcceptedSocket] = {}
         self._lost: list[str] = []
 
-    async def open(self, connection: Connection) -> None:
+    async def open(self) -> None:
         """Subscribe."""
-        self._subscription = await connection.subscribe(self._address, self._arrived)
+        self._connection.watch_delay()
+        self._subscription = await self._connection.subscribe(self._address, self._on_message)
 
     @property
     def address(self) -> str:
-        """The subject; unguessable unless it was given."""
+        """The subject; it cannot be guessed unless it was given."""
         return self._address
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """That bundles are understood."""
-        return METADATA
+        """Which envelopes are understood."""
+        return self._metadata
 
     async def drain(self) -> None:
         """Unsubscribe, and wait for what the server had routed here; see `Listener.drain`."""
@@ -77,108 +97,113 @@ class NatsListener(Listener):
         await self._outbox.inbound.settle()
 
     async def aclose(self) -> None:
-        """Unsubscribe, and say goodbye on every socket."""
+        """Unsubscribe, and send a close frame on every socket."""
         if self._subscription is not None:
             self._subscription.unsubscribe()
             self._subscription = None
         for socket in list(self.sockets.values()):
             socket.close()
         self._outbox.flush()
-        self._gone(self)
+        self._on_closed(self)
 
     def lose(self, error: ConnectionLost) -> None:
-        """The connection broke, and replies may be lost: no socket goes on."""
+        """End every socket: the connection broke, and replies may be lost."""
         for socket in list(self.sockets.values()):
-            if socket.binary:
-                self._lost.append(socket.next_reply)
+            if subject := socket.close_subject:
+                self._lost.append(subject)
             socket.end(error)
 
     def restored(self) -> None:
         """Tell the peers of the lost sockets, who may not have noticed."""
         lost, self._lost = self._lost, []
-        for reply in lost:
-            self._outbox.put_close(reply)
+        for subject in lost:
+            self._outbox.put_close(subject)
 
-    def _arrived(
+    def _on_message(
         self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None
     ) -> None:
         del subject, headers
         if not data:
-            self._greet(reply)
-        elif not reply or len(reply) > LONGEST_REPLY:
-            # go-micro has one socket for all of these, which can never answer.
-            self._counters.without_reply += 1
+            # The sender asks whether the address is taken.
+            if self._may_answer(reply):
+                self._outbox.put_close(reply)
         elif is_json(data):
-            self._take_json(reply, data)
+            self._on_json(reply, data)
         else:
-            self._take_bundle(reply, data)
+            self._on_bundle(reply, data)
 
-    def _take_json(self, reply: str, data: bytes) -> None:
+    def _on_json(self, reply: str, data: bytes) -> None:
         try:
             messages = [decode_json(data)]
         except CodecError as error:
             self._counters.count_malformed(self._address, error)
             return
-        socket = self.sockets.get(reply) or self._open(reply, binary=False)
+        socket = self.sockets.get(reply)
+        if socket is None and self._may_answer(reply):
+            socket = self._open(reply, binary=False)
         if socket is not None:
-            self._push(socket, messages)
+            socket.accept(messages, reply)
 
-    def _take_bundle(self, reply: str, data: bytes) -> None:
-        key, _, bundle = reply.rpartition(".")
+    def _on_bundle(self, reply: str, data: bytes) -> None:
+        key, _, number = reply.rpartition(".")
         socket = self.sockets.get(key)
         try:
             messages = decode_bundle(data)
         except CloseFrame:
             if socket is not None:
-                socket.end_after(SocketClosed("closed by the peer", refused=True))
+                socket.end_after_inbound(SocketClosed("closed by the peer", refused=True))
             return
         except CodecError as error:
             self._counters.count_malformed(self._address, error)
             return
-        if not key:
-            self._counters.without_reply += 1
+        bundle = bundle_number(number)
+        if socket is None:
+            socket = self._open_first(reply, key, bundle)
+        elif bundle != socket.bundle + 1:
+            self._refuse_gap(socket, bundle)
             return
-        number = bundle_number(bundle)
-        if socket is None or number != socket.bundle + 1:
-            socket = self._begin(socket, reply, number)
         if socket is not None:
-            socket.bundle = number
-            self._push(socket, messages)
+            socket.bundle = bundle
+            socket.accept(messages, reply)
 
-    def _begin(
-        self, known: AcceptedSocket | None, reply: str, number: int
-    ) -> AcceptedSocket | None:
-        """Accept a socket with its first bundle; who sent any other learns that it was not taken.
+    def _open_first(self, reply: str, key: str, bundle: int) -> AcceptedSocket | None:
+        """Open a socket for its first bundle; the sender of any other learns that it is refused.
 
-        Of what came before on a socket that is not known nothing is known either: it may have run,
-        and its answers may be lost. Before a gap all was taken, and the gap was not.
+        Earlier bundles of an unknown socket may have run, and their answers may be lost.
         """
-        if known is None and number == 1:
-            opened = self._open(reply.rpartition(".")[0], binary=True)
-            if opened is not None:
-                return opened
-        self._counters.bundles_refused += 1
-        if known is not None:
-            if number <= known.bundle:
-                return None  # repeated on its way
-            reply = known.next_reply
-            known.end(ConnectionLost("bundles were lost on their way"))
-        self._outbox.put_close(reply)
-        return None
+        if not self._may_answer(reply):
+            return None
+        opened = None
+        if reply.startswith(_IMPORTED):
+            opened = self._open(reply, binary=True)
+        elif bundle == 1:
+            opened = self._open(key, binary=True)
+        if opened is None:
+            self._counters.bundles_refused += 1
+            self._outbox.put_close(reply)
+        return opened
 
-    def _push(self, socket: AcceptedSocket, messages: list[Message]) -> None:
-        socket.heard = self._outbox.clock
-        if socket.probe:
-            socket.probe = ""
-        socket.received(messages)
+    def _refuse_gap(self, socket: AcceptedSocket, bundle: int) -> None:
+        """End a socket of which bundles were lost; all before the gap were accepted."""
+        self._counters.bundles_refused += 1
+        if bundle > socket.bundle:  # else it was repeated on its way
+            if subject := socket.close_subject:
+                self._outbox.put_close(subject)
+            socket.end(ConnectionLost("bundles were lost on their way"))
+
+    def _may_answer(self, reply: str) -> bool:
+        """Whether a reply subject is one that answers may go to."""
+        if len(reply) <= MAX_REPLY_BYTES and self._connection.inboxes.accept(reply):
+            return True
+        # A topic in its place would have this process publish what the sender may not.
+        self._counters.count_without_reply(self._address, reply)
+        return False
 
     def _open(self, remote: str, *, binary: bool) -> AcceptedSocket | None:
-        if len(self.sockets) >= self._most:
-            self._counters.sockets_refused += 1
+        if not self._may_open():
+            self._counters.count_refused_socket(self._address)
             return None
-        socket = AcceptedSocket(
-            self._outbox, remote, binary=binary, local=self._address, table=self.sockets
-        )
+        socket = self._make_socket(remote, binary=binary)
         try:
             receiver = self._accept(socket)
         except BaseException:
@@ -187,7 +212,11 @@ class NatsListener(Listener):
         socket.attach(receiver)
         return socket
 
-    def _greet(self, reply: str) -> None:
-        """Answer whoever wants to know whether the address is taken."""
-        if 0 < len(reply) <= LONGEST_REPLY:
-            self._outbox.put_close(reply)
+    def _make_socket(self, remote: str, *, binary: bool) -> AcceptedSocket:
+        outbox, local, table = self._outbox, self._address, self.sockets
+        imported = remote.startswith(_IMPORTED)
+        if imported or (self._exact and binary):
+            return ExactSocket(
+                outbox, remote, binary=binary, local=local, table=table, once=imported
+            )
+        return AcceptedSocket(outbox, remote, binary=binary, local=local, table=table)

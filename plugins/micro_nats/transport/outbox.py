@@ -10,6 +10,7 @@ from contextvars import copy_context
 
 from micro.errors import ConnectionLost, ResourceExhausted, TransportError
 from micro_nats.connection.connection import Connection, Observer
+from micro_nats.counters import LogLimit
 from micro_nats.transport.inbound import InboundScheduler
 from micro_nats.wire.envelope import CLOSE_FRAME
 
@@ -40,6 +41,7 @@ class Outbox(Observer):
         waiting: Bytes that wait to be sent, as far as known.
         clock: Counts the sweeps for idle sockets: a clock that costs nothing to read.
         inbound: Where what arrives for the sockets waits for its turn.
+        log_limit: Bounds what the sockets log.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -47,6 +49,7 @@ class Outbox(Observer):
         self.waiting = 0
         self.clock = 0
         self.inbound = InboundScheduler()
+        self.log_limit = LogLimit()
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()
         self._senders: list[Sender] = []

@@ -1,62 +1,53 @@
 """Pseudo-sockets: conversations told apart by their reply subjects.
 
 What a socket sends within one turn of the event loop leaves as one NATS message, a bundle, at the
-turn's end; nothing waits for a timer. An idle socket holds no list, task or timer.
+end of the turn; nothing waits for a timer. An idle socket holds no list, task or timer.
 """
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from micro.errors import (
-    ConnectionLost,
-    PayloadTooLarge,
-    SocketClosed,
-    TransportError,
-)
+from micro.errors import ConnectionLost, PayloadTooLarge, SocketClosed, TransportError
 from micro.message import Message
 from micro.transport.contract import Receiver, Socket
 from micro_nats.transport.outbox import MAX_WAITING_BYTES, Outbox, Sender
-from micro_nats.wire.envelope import (
-    MAX_MESSAGES,
-    bundle_of,
-    encode_json,
-    pack_message,
-)
+from micro_nats.wire.envelope import MAX_MESSAGES, bundle_of, encode_json, pack_message
 
-__all__ = ["AcceptedSocket", "DialedSocket", "NatsSocket", "bundle_number"]
+__all__ = ["NatsSocket", "bundle_number"]
 
-log = logging.getLogger("micro.nats")
-
-# Sharing saves what a message of its own costs, which is little beside this many bytes; whoever
-# waits for the last of them starts late.
-_ENOUGH = 128 << 10
-_HEADERS = 8192
+# Above this size sharing a bundle saves little and delays the last message in it.
+_SHARED_BYTES = 128 << 10
+_HEADER_BYTES = 8192
+_MAX_NUMBER_DIGITS = 15
 
 
 def bundle_number(text: str) -> int:
-    """The number of a bundle as the end of a reply subject has it; 0 where it has none."""
-    return int(text) if text.isdecimal() and len(text) < 16 else 0
+    """The number of a bundle, from the end of a reply subject; 0 if that holds none."""
+    return int(text) if text.isdecimal() and len(text) <= _MAX_NUMBER_DIGITS else 0
 
 
 class NatsSocket(Socket, Sender):
     """What both ends have in common.
 
     Attributes:
+        binary: Whether it speaks MessagePack bundles, not go-micro's JSON envelope.
         seen: The outbox's clock when something last went either way.
+        delay: See `Socket.delay`.
     """
 
     __slots__ = (
         "_bundle",
         "_lost",
+        "_max_messages",
         "_outbox",
         "_parts",
         "_receiver",
         "_remote",
         "_size",
         "binary",
+        "delay",
         "seen",
     )
 
@@ -68,7 +59,9 @@ class NatsSocket(Socket, Sender):
         self._size = 0
         self._bundle = 0
         self._lost = False
+        self._max_messages = MAX_MESSAGES if binary else 1
         self.binary = binary
+        self.delay = 0.0
         self.seen = outbox.clock
 
     @property
@@ -79,7 +72,7 @@ class NatsSocket(Socket, Sender):
     @property
     def largest(self) -> int:
         """The server's limit less what headers and envelope take."""
-        limit = self._outbox.limit - _HEADERS
+        limit = self._outbox.limit - _HEADER_BYTES
         return limit if self.binary else limit * 3 // 4
 
     def attach(self, receiver: Receiver) -> None:
@@ -105,15 +98,14 @@ class NatsSocket(Socket, Sender):
             self._bundle += 1
             outbox.touch(self)
         elif (
-            self.binary
-            and len(parts) < MAX_MESSAGES
-            and self._size < _ENOUGH
+            len(parts) < self._max_messages
+            and self._size < _SHARED_BYTES
             and self._size + size <= outbox.limit
         ):
             parts.append(part)
             self._size += size
         else:
-            self.post()
+            self._post_parts(parts)
             self._parts = [part]
             self._size = size
             self._bundle += 1
@@ -126,62 +118,68 @@ class NatsSocket(Socket, Sender):
         await self._outbox.connection.wait_writable()
 
     def close(self) -> None:
-        """Send what waits, then a goodbye. The receiver is told on a later turn."""
+        """Send what waits, then a close frame. The receiver is told on a later turn."""
         receiver = self._receiver
         if receiver is None:
             return
-        self.post()
-        if self._receiver is None:
-            return  # the connection turned out to be gone
-        self._say_goodbye()
-        self._retire()
+        if self._parts is not None:
+            self._post_parts(self._parts)
+            if self._receiver is None:
+                return  # it ended with its last answer
+        self._put_close()
+        self._release()
         self._outbox.call_soon(receiver.closed, SocketClosed("closed by this end"))
 
     def post(self) -> None:
-        """Send what waits, as one bundle."""
-        parts = self._parts
-        if parts is None:
-            return
+        """Put what waits into the outbox, as one bundle."""
+        if self._parts is not None:
+            self._post_parts(self._parts)
+
+    def _post_parts(self, parts: list[bytes]) -> None:
         self._parts = None
         self.seen = self._outbox.clock
         data = bundle_of(parts) if self.binary else parts[0]
         self._outbox.put(self._remote, self._reply(), data)
 
-    def received(self, messages: Sequence[Message]) -> None:
-        """Hand messages on, when their turn has come."""
+    def dispatch(self, messages: Sequence[Message]) -> None:
+        """Give messages that arrived to the receiver, when their turn has come."""
         receiver = self._receiver
         if receiver is None:
             return
         self.seen = self._outbox.clock
-        self._outbox.inbound.push(self._push, messages, receiver.awaited)
+        outbox = self._outbox
+        outbox.inbound.push(self._receive, messages, receiver.awaited, outbox.connection.delay)
 
-    def _push(self, messages: Sequence[Message]) -> None:
+    def _receive(self, messages: Sequence[Message], delay: float) -> None:
         if self._receiver is None:
             return
+        self.delay = delay
         try:
             self._receiver.received(messages)
         except Exception:
-            log.exception("a receiver's received() failed for %s", self._remote)
+            text = "a receiver's received() failed for %r"
+            self._outbox.log_limit.exception("received", text, self._remote)
 
-    def end_after(self, error: TransportError) -> None:
-        """Close as `end` does, after all that has arrived was handed on."""
+    def end_after_inbound(self, error: TransportError) -> None:
+        """Close as `end` does, after all that has arrived was received."""
         self._outbox.inbound.after(lambda: self.end(error))
 
     def end(self, error: TransportError) -> None:
-        """Close without a word to the peer; what waits is dropped."""
+        """Close without telling the peer; what waits is dropped."""
         receiver = self._receiver
         if receiver is None:
             return
         self._parts = None
         self._lost = isinstance(error, ConnectionLost)
-        self._retire()
+        self._release()
         try:
             receiver.closed(error)
         except Exception:
             # One bad receiver must not keep the others from learning of a lost connection.
-            log.exception("a receiver's closed() failed for %s", self._remote)
+            text = "a receiver's closed() failed for %r"
+            self._outbox.log_limit.exception("closed", text, self._remote)
 
-    def _retire(self) -> None:
+    def _release(self) -> None:
         self._receiver = None
         self._forget()
 
@@ -190,7 +188,7 @@ class NatsSocket(Socket, Sender):
         return cls(f"the socket to {self._remote!r} is closed", refused=True)
 
     @abstractmethod
-    def _say_goodbye(self) -> None:
+    def _put_close(self) -> None:
         """Tell a peer that knows of the socket and understands it."""
 
     @abstractmethod
@@ -200,97 +198,3 @@ class NatsSocket(Socket, Sender):
     @abstractmethod
     def _forget(self) -> None:
         """Take the socket off its table."""
-
-
-class DialedSocket(NatsSocket):
-    """The end that dialled. Its place below the process's inbox is its number in base 36."""
-
-    __slots__ = ("_prefix", "_table", "_token")
-
-    def __init__(
-        self,
-        outbox: Outbox,
-        remote: str,
-        *,
-        binary: bool,
-        prefix: str,
-        token: str,
-        table: dict[str, DialedSocket],
-    ) -> None:
-        super().__init__(outbox, remote, binary=binary)
-        self._prefix = prefix
-        self._token = token
-        self._table = table
-        table[token] = self
-
-    @property
-    def local(self) -> str:
-        """The subject that the peer answers to."""
-        return self._prefix + self._token
-
-    def departed(self, bundle: int | None) -> None:
-        """The peer said goodbye, and which was the first bundle that it did not take."""
-        error = SocketClosed("closed by the peer")
-        error.bundle = bundle
-        self.end_after(error)
-
-    def _say_goodbye(self) -> None:
-        if self.binary and self._bundle > 0:
-            self._outbox.put_close(self._remote, self._reply())
-
-    def _reply(self) -> str:
-        if self.binary:
-            return f"{self._prefix}{self._token}.{self._bundle}"
-        return self._prefix + self._token
-
-    def _forget(self) -> None:
-        self._table.pop(self._token, None)
-
-
-class AcceptedSocket(NatsSocket):
-    """The end that was dialled, known by the reply subject that it answers to.
-
-    Attributes:
-        bundle: The number of the newest bundle that was taken.
-        heard: The outbox's clock when the peer last sent something.
-        probe: A reply subject to send with, so that the server says if the peer is gone.
-    """
-
-    __slots__ = ("_local", "_table", "bundle", "heard", "probe")
-
-    def __init__(
-        self,
-        outbox: Outbox,
-        remote: str,
-        *,
-        binary: bool,
-        local: str,
-        table: dict[str, AcceptedSocket],
-    ) -> None:
-        super().__init__(outbox, remote, binary=binary)
-        self._local = local
-        self._table = table
-        self.bundle = 0
-        self.heard = outbox.clock
-        self.probe = ""
-        table[remote] = self
-
-    @property
-    def local(self) -> str:
-        """The listener's subject."""
-        return self._local
-
-    @property
-    def next_reply(self) -> str:
-        """The reply subject of the bundle after the newest: where a goodbye goes."""
-        return f"{self._remote}.{self.bundle + 1}"
-
-    def _say_goodbye(self) -> None:
-        if self.binary:
-            self._outbox.put_close(self.next_reply)
-
-    def _reply(self) -> str:
-        return self.probe
-
-    def _forget(self) -> None:
-        self._table.pop(self._remote, None)

@@ -14,7 +14,7 @@ from micro.transport.contract import Listener
 from micro_nats import open_nats
 from micro_nats.connection.connection import open_connection
 from micro_nats.devserver import NatsServer
-from micro_nats.transport.inbound import PORTION
+from micro_nats.transport.inbound import MIN_BATCH
 from micro_nats.transport.transport import NatsTransport
 from micro_nats.wire.envelope import CLOSE_FRAME, decode_json, encode_json, pack_message
 from micro_nats.wire.envelope import bundle_of as bundle
@@ -104,34 +104,34 @@ class TestCoalescing:
     ) -> None:
         end = Recorder()
         socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
-        for number in range(PORTION):
+        for number in range(MIN_BATCH):
             socket.send(Message({}, b"%d" % number))
-        await end.wait_for(PORTION)
+        await end.wait_for(MIN_BATCH)
 
-        assert end.bundles == [PORTION]
+        assert end.bundles == [MIN_BATCH]
 
     async def test_who_waits_for_answers_gets_half_of_them_in_a_turn_at_most(
         self, other: Backend, echo: Listener
     ) -> None:
-        end = Waiting(awaited=4 * PORTION)
+        end = Waiting(awaited=4 * MIN_BATCH)
         socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
-        for number in range(4 * PORTION):
+        for number in range(4 * MIN_BATCH):
             socket.send(Message({}, b"%d" % number))
-        await end.wait_for(4 * PORTION)
+        await end.wait_for(4 * MIN_BATCH)
 
-        assert end.bodies == [b"%d" % number for number in range(4 * PORTION)]
-        assert end.bundles == [2 * PORTION, 2 * PORTION]
+        assert end.bodies == [b"%d" % number for number in range(4 * MIN_BATCH)]
+        assert end.bundles == [2 * MIN_BATCH, 2 * MIN_BATCH]
 
     async def test_who_waits_for_few_gets_them_together(
         self, other: Backend, echo: Listener
     ) -> None:
-        end = Waiting(awaited=PORTION)
+        end = Waiting(awaited=MIN_BATCH)
         socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
-        for number in range(PORTION):
+        for number in range(MIN_BATCH):
             socket.send(Message({}, b"%d" % number))
-        await end.wait_for(PORTION)
+        await end.wait_for(MIN_BATCH)
 
-        assert end.bundles == [PORTION]
+        assert end.bundles == [MIN_BATCH]
 
 
 class TestNobodyThere:
@@ -228,7 +228,7 @@ class TestGarbage:
         end = Recorder()
         socket = await other.transport.dial(echo.address, end, metadata=echo.metadata)
         async with raw(server) as peer:
-            await peer.publish(echo.address.encode(), payload, reply=b"some.reply")
+            await peer.publish(echo.address.encode(), payload, reply=b"_INBOX.some")
             await peer.publish(socket.local.encode(), payload)
         socket.send(Message({}, b"fine"))
         await end.wait_for(1)
@@ -316,7 +316,7 @@ class TestGoodbye:
         arrivals = Arrivals()
         async with await backend.transport.listen(arrivals) as listener:
             async with raw(server) as peer:
-                await peer.publish(listener.address.encode(), CLOSE_FRAME, reply=b"some.reply.1")
+                await peer.publish(listener.address.encode(), CLOSE_FRAME, reply=b"_INBOX.some.1")
             await backend.check()
 
         assert arrivals.sockets == []
@@ -329,29 +329,29 @@ class TestSocketsThatWereLost:
         self, backend: Backend, connection
     ) -> None:
         arrivals, answers = Arrivals(), Inbox()
-        await connection.subscribe("some.reply.*", answers)
+        await connection.subscribe("_INBOX.some.*", answers)
         async with await backend.transport.listen(arrivals) as listener:
-            connection.publish_now(listener.address, "some.reply.2", packed(b"from the middle"))
+            connection.publish_now(listener.address, "_INBOX.some.2", packed(b"from the middle"))
             await answers.wait_for(1)
 
         [(subject, _, data, _)] = answers.messages
-        assert (subject, data) == ("some.reply.2", CLOSE_FRAME)
+        assert (subject, data) == ("_INBOX.some.2", CLOSE_FRAME)
         assert arrivals.sockets == []
 
     async def test_none_is_taken_twice_or_after_one_that_was_lost(
         self, backend: Backend, connection
     ) -> None:
         arrivals, answers = Arrivals(), Inbox()
-        await connection.subscribe("some.reply.*", answers)
+        await connection.subscribe("_INBOX.some.*", answers)
         async with await backend.transport.listen(arrivals) as listener:
             for number in (1, 2, 2, 4):
-                reply = f"some.reply.{number}"
+                reply = f"_INBOX.some.{number}"
                 connection.publish_now(listener.address, reply, packed(b"%d" % number))
             error = await arrivals.wait_for(1) and await arrivals.recorders[0].wait_closed()
             await answers.wait_for(1)
 
         [(subject, _, data, _)] = answers.messages
-        assert (subject, data) == ("some.reply.3", CLOSE_FRAME)
+        assert (subject, data) == ("_INBOX.some.3", CLOSE_FRAME)
         assert isinstance(error, ConnectionLost)
         assert arrivals.recorders[0].bodies == [b"1", b"2"]
 
@@ -416,7 +416,7 @@ class TestManySockets:
     async def test_more_than_the_bound_are_refused(self, server: NatsServer) -> None:
         options = BackendOptions(addresses=(server.address,))
         async with open_connection(options) as one, open_connection(options) as two:
-            serving, dialling = NatsTransport(one, most_accepted=2), NatsTransport(two)
+            serving, dialling = NatsTransport(one, max_accepted=2), NatsTransport(two)
             ends = [Recorder() for _ in range(3)]
             async with await serving.listen(Arrivals(Echo)) as listener:
                 for end in ends:

@@ -1,0 +1,62 @@
+"""What the server's errors mean. It sends no codes, only English texts, so those are read here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from micro.backend import ConnectionState
+from micro_nats.connection.announcer import Announcer
+from micro_nats.connection.subscriptions import Subscriptions
+
+__all__ = ["ServerErrors"]
+
+
+class ServerErrors:
+    """Tells those whom an error of the server concerns.
+
+    Args:
+        announcer: Tells the application.
+        subscriptions: Learn which of them are refused.
+        on_denied: Called with a subject that this user may not publish to.
+    """
+
+    def __init__(
+        self,
+        announcer: Announcer,
+        subscriptions: Subscriptions,
+        on_denied: Callable[[str], None],
+    ) -> None:
+        self._announcer = announcer
+        self._subscriptions = subscriptions
+        self._on_denied = on_denied
+        self._expected: dict[str, set[str]] = {}
+
+    @contextmanager
+    def expect(self, subject: str) -> Iterator[set[str]]:
+        """Collect refusals to publish to `subject` in a set; no one else is told of them."""
+        refused = self._expected[subject] = set()
+        try:
+            yield refused
+        finally:
+            del self._expected[subject]
+
+    def handle(self, text: str) -> None:
+        """Tell of the text of an -ERR."""
+        lower = text.lower()
+        if "permissions violation" not in lower:
+            slow = "slow consumer" in lower
+            state = ConnectionState.SLOW_CONSUMER if slow else ConnectionState.ERROR
+            self._announcer.emit_limited(state, text)
+            return
+        subject = text.partition('"')[2].partition('"')[0]
+        publication = "for publish" in lower
+        if publication and subject in self._expected:
+            self._expected[subject].add(subject)
+            return
+        kind = "publish" if publication else "subscribe"
+        self._announcer.emit_limited(ConnectionState.DENIED, text, kind=kind)
+        if publication:
+            self._on_denied(subject)
+        else:
+            self._subscriptions.deny(subject, text)
