@@ -11,7 +11,7 @@ __all__ = ["LOOPS"]
 
 
 def new_uvloop() -> asyncio.AbstractEventLoop:
-    """Make a uvloop that has opened the files it keeps, so that a test does not seem to leave them."""
+    """Make a uvloop that has opened the files that it keeps, which no test leaves behind."""
     loop = uvloop.new_event_loop()
     loop.run_until_complete(_connect_once())
     return loop
