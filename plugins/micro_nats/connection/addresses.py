@@ -1,8 +1,7 @@
-"""Where the servers are: what people write, read once and checked."""
+"""Where the servers are: the addresses that people write, read once and checked."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -12,6 +11,7 @@ from micro.errors import ConfigError
 __all__ = ["DEFAULT_ADDRESS", "ServerAddress", "parse_addresses"]
 
 DEFAULT_ADDRESS = "nats://127.0.0.1:4222"
+_ENCODE = "percent-encode special characters of a user name or password"
 _PORTS = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
 
 
@@ -41,33 +41,50 @@ class ServerAddress:
 
 
 def parse_addresses(texts: Iterable[str]) -> tuple[ServerAddress, ...]:
-    """Read addresses: `host`, `host:port`, or a URL, several of them parted by commas.
+    """Read addresses: `host`, `host:port`, or a URL, several of them separated by commas.
 
     Raises:
-        ConfigError: one cannot be read, or WebSocket and plain addresses are mixed.
+        ConfigError: one cannot be read, or WebSocket and plain addresses are mixed. The text shows
+            no part of a user name, password or token, however they are written.
     """
-    parts = [part.strip() for text in texts for part in text.split(",")]
-    servers = tuple(_parse(part) for part in parts if part) or (_parse(DEFAULT_ADDRESS),)
+    servers = tuple(server for text in texts for server in _parse_list(text))
+    servers = servers or (_parse(DEFAULT_ADDRESS),)
     if len({server.scheme in ("ws", "wss") for server in servers}) > 1:
         shown = ", ".join(server.url for server in servers)
         raise ConfigError(f"address {shown!r}: WebSocket and plain addresses cannot be mixed")
     return servers
 
 
-def _parse(text: str) -> ServerAddress:
-    shown = _without_credentials(text)
+def _parse_list(text: str) -> list[ServerAddress]:
+    parts = [part.strip() for part in text.split(",")]
+    for number, part in enumerate(parts):
+        # Else the end of a password with a comma would be read as an address, and its beginning
+        # as a host, which is shown when it cannot be reached.
+        if not number or "@" not in part or "@" in parts[number - 1]:
+            continue
+        if "://" not in part.partition("@")[0]:
+            raise ConfigError(f"address {_host_of(part)!r}: {_ENCODE}, or begin it with a scheme")
+    last = max((number for number, part in enumerate(parts) if "@" in part), default=-1)
+    return [_parse(part, secret=number < last) for number, part in enumerate(parts) if part]
+
+
+def _parse(text: str, *, secret: bool = False) -> ServerAddress:
+    """Read one address; with `secret` nothing of it may be shown."""
+    shown = "(one of several)" if secret and "@" not in text else _host_of(text)
+    hint = f" ({_ENCODE})" if "@" in text or secret else ""
     try:
         parts = urlsplit(text if "://" in text else f"nats://{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ConfigError(f"address {shown!r}: not a host, host:port or URL") from None
+        raise ConfigError(f"address {shown!r}: not a host, host:port or URL{hint}") from None
     if parts.scheme not in _PORTS:
         known = ", ".join(f"{scheme}://" for scheme in _PORTS)
         raise ConfigError(f"address {shown!r}: the scheme must be one of {known}")
     if not host or any(char.isspace() for char in text) or not host.isprintable():
-        raise ConfigError(f"address {shown!r}: it names no host")
-    if parts.query or parts.fragment or (parts.path.strip("/") and "ws" not in parts.scheme):
-        raise ConfigError(f"address {shown!r}: nothing may follow the port")
+        raise ConfigError(f"address {shown!r}: it names no host{hint}")
+    rest = parts.path.strip("/") + parts.query + parts.fragment
+    if "@" in rest or parts.query or parts.fragment or (rest and "ws" not in parts.scheme):
+        raise ConfigError(f"address {shown!r}: nothing may follow the port{hint}")
     place = f"[{host}]" if ":" in host else host
     path = parts.path.rstrip("/")
     return ServerAddress(
@@ -77,5 +94,10 @@ def _parse(text: str) -> ServerAddress:
     )
 
 
-def _without_credentials(text: str) -> str:
-    return re.sub(r"(?s)^([A-Za-z]*://)?.*@", r"\1", text)
+def _host_of(text: str) -> str:
+    """What may be shown of an address: what follows the last `@`, or all of it without one."""
+    scheme, mark, _ = text.partition("://")
+    _, at, host = text.rpartition("@")
+    if not at:
+        return text
+    return f"{scheme}://{host}" if mark and scheme.isalpha() else host

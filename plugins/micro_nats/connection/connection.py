@@ -162,14 +162,16 @@ class Connection(Observer):
         """
         await self._require_link().ping()
 
-    async def may_publish(self, subject: str) -> bool:
+    async def may_publish(self, subject: str, reply: str = "") -> bool:
         """Ask the server whether this user may publish to `subject`, with an empty message.
+
+        A refusal is no event. Answers of subscribers go to `reply`.
 
         Raises:
             ConnectionLost: there is no connection, or it broke first.
         """
         with self._errors.expect(subject) as refused:
-            self.publish_now(subject, "", b"")
+            self.publish_now(subject, reply, b"")
             await self.flush()
         return not refused
 

@@ -139,24 +139,30 @@ class ServiceQuery(Observer):
     async def _query(self, name: str) -> list[Announcement]:
         service = ServiceRecord(name=name, version="") if name else None
         payload = encode_result("get" if name else "list", service)
-        token = fresh_token()
-        query = self._open(token)
+        # A service with `allow_responses` may answer each reply subject once.
+        tokens = [fresh_token() for _ in QUERY_TOPICS]
+        query = self._open(tokens)
         try:
-            for topic in QUERY_TOPICS:
+            for topic, token in zip(QUERY_TOPICS, tokens, strict=True):
                 self._connection.publish_now(topic, self._prefix + token, payload)
             await self._collect(query)
         finally:
             query.ended = True
-            asyncio.get_running_loop().call_later(_LATE_SECONDS, self._queries.pop, token, None)
+            asyncio.get_running_loop().call_later(_LATE_SECONDS, self._forget, tokens)
         if query.error is not None:
             raise query.error
         return await self._decode(query)
 
-    def _open(self, token: str) -> _Query:
-        while len(self._queries) >= _MAX_QUERIES:
+    def _open(self, tokens: list[str]) -> _Query:
+        while len(self._queries) >= _MAX_QUERIES * len(tokens):
             del self._queries[next(iter(self._queries))]
-        query = self._queries[token] = _Query()
+        query = _Query()
+        self._queries.update(dict.fromkeys(tokens, query))
         return query
+
+    def _forget(self, tokens: list[str]) -> None:
+        for token in tokens:
+            self._queries.pop(token, None)
 
     async def _collect(self, query: _Query) -> None:
         loop = asyncio.get_running_loop()

@@ -90,7 +90,7 @@ class ExactSocket(AcceptedSocket):
             answered.
     """
 
-    __slots__ = ("_once", "_owed", "_replies")
+    __slots__ = ("_last", "_once", "_owed", "_replies")
 
     def __init__(
         self,
@@ -104,6 +104,7 @@ class ExactSocket(AcceptedSocket):
     ) -> None:
         super().__init__(outbox, remote, binary=binary, local=local, table=table)
         self._replies: deque[str] = deque()
+        self._last = remote
         self._owed = 0
         self._once = once
 
@@ -137,9 +138,10 @@ class ExactSocket(AcceptedSocket):
     def _post_parts(self, parts: list[bytes]) -> None:
         self._parts = None
         self.seen = self._outbox.clock
-        # The last one is kept: a stream goes on with it where several answers are allowed.
-        reply = self._replies.popleft() if len(self._replies) > 1 else self._replies[0]
-        self._outbox.put(reply, "", bundle_of(parts) if self.binary else parts[0])
+        # Without another one a stream goes on with the last, where several answers are allowed.
+        if self._replies:
+            self._last = self._replies.popleft()
+        self._outbox.put(self._last, "", bundle_of(parts) if self.binary else parts[0])
         self._owed = max(self._owed - len(parts), 0)
         if self._once and not self._owed:
             self.end(SocketClosed("answered"))

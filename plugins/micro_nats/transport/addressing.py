@@ -35,8 +35,9 @@ class AddressCheck:
         question = _Question()
         subscription = await self._connection.subscribe(inbox, question.on_message)
         try:
-            self._connection.publish_now(address, inbox, b"")
-            await asyncio.wait([question.answer], timeout=_ANSWER_SECONDS)
+            # Without the permission to ask, nothing is known, and the start goes on.
+            if await self._connection.may_publish(address, inbox):
+                await asyncio.wait([question.answer], timeout=_ANSWER_SECONDS)
         finally:
             subscription.unsubscribe()
         if question.taken:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from micro.backend import Backend, BackendOptions, ConnectionState
-from micro.errors import Conflict, ConnectionLost, NoResponders, SocketClosed, TransportError
+from micro.errors import ConnectionLost, NoResponders, SocketClosed, TransportError
 from micro.message import Message
 from micro.testing import Arrivals, Echo, Recorder
 from micro.transport.contract import Listener
@@ -586,23 +586,6 @@ class TestLostConnections:
             assert isinstance(await end.wait_closed(), ConnectionLost)
             await backend.connection.wait_connected(10)
             assert backend.transport._outbox.waiting < 1000
-
-
-async def test_an_address_taken_by_another_process_is_refused(
-    backend: Backend, other: Backend
-) -> None:
-    async with await backend.transport.listen(Arrivals(), address="points.node-1"):
-        with pytest.raises(Conflict, match="taken"):
-            await other.transport.listen(Arrivals(), address="points.node-1")
-
-
-async def test_whoever_only_looks_on_does_not_take_an_address(
-    backend: Backend, server: NatsServer
-) -> None:
-    async with raw(server) as sniffer:
-        await sniffer.send(b"SUB > 1\r\n")
-        async with await backend.transport.listen(Arrivals(), address="points.node-2") as listener:
-            assert listener.address == "points.node-2"
 
 
 async def test_golden_bytes_of_our_own_bundle() -> None:
