@@ -55,7 +55,8 @@ class Socket(Resource):
     Attributes:
         delay: Seconds that the messages being received now may have waited on their way. It is 0
             ordinarily, and where the transport cannot tell. It is more, and an upper bound, after
-            the network or this process stood still: reduce deadlines that travelled by it.
+            the network or this process stood still. A deadline crosses the wire as the time that
+            remains, so this must be subtracted from it.
     """
 
     __slots__ = ()
@@ -76,15 +77,6 @@ class Socket(Resource):
     def largest(self) -> int:
         """Bytes of a body that surely fits one message, next to headers of ordinary size."""
         return 1 << 30
-
-    @property
-    def delay(self) -> float:
-        """Seconds that the messages being received may have waited on their way, at most.
-
-        0 ordinarily; more after the network or the process stood still. A deadline crosses the wire
-        as the time that remains, so this is what must be taken off it.
-        """
-        return 0.0
 
     @abstractmethod
     def send(self, message: Message) -> int:

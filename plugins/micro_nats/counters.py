@@ -58,18 +58,18 @@ class Counters:
     def count_malformed(self, subject: str, error: Exception) -> None:
         """Count a payload that cannot be read, and log it, bounded."""
         self.malformed += 1
-        self.log_limit.warning("malformed", "dropped a message on %s: %s", subject, error)
+        self.log_limit.warning("malformed", "dropped a message on %r: %s", subject, error)
 
     def count_without_reply(self, subject: str, reply: str) -> None:
         """Count a message whose answer has nowhere to go, and log it, bounded."""
         self.without_reply += 1
-        text = "dropped a message on %s: its reply subject %r is not an inbox"
+        text = "dropped a message on %r: its reply subject %r is not an inbox"
         self.log_limit.warning("reply", text, subject, reply[:_MAX_SHOWN])
 
     def count_refused_socket(self, subject: str) -> None:
         """Count a socket over the bound, and log it, bounded."""
         self.sockets_refused += 1
-        self.log_limit.warning("socket", "refused a socket on %s: too many are open", subject)
+        self.log_limit.warning("socket", "refused a socket on %r: too many are open", subject)
 
 
 class LogLimit:

@@ -261,6 +261,25 @@ async def test_a_goodbye_tells_what_was_taken_from_what_was_not(pair: Pair) -> N
     assert [result.refused for result in results] == [False, True, True]
 
 
+async def test_a_close_frame_cannot_take_back_what_was_answered(pair: Pair) -> None:
+    tasks = []
+    for number in range(1, 4):
+        tasks.append(pair.call(b"%d" % number))
+        await asyncio.sleep(0)  # it is sent
+        peer = await pair.peer()
+        await peer.drain()  # in a bundle of its own
+    peer.send(Message({ID: "2"}, b"answer"))
+    await tasks[1]
+    forged = SocketClosed("closed by the peer")
+    forged.bundle = 1
+    pair.channel.closed(forged)
+    first, _, third = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(first), type(third)] == [ConnectionLost, ConnectionLost]
+    assert not first.refused
+    assert not third.refused
+
+
 async def test_a_socket_that_ends_ends_its_calls_and_streams(pair: Pair) -> None:
     call = pair.call()
     stream = await pair.channel.open_stream({}, b"", None)

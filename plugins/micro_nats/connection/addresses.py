@@ -60,9 +60,7 @@ def _parse_list(text: str) -> list[ServerAddress]:
     for number, part in enumerate(parts):
         # Else the end of a password with a comma would be read as an address, and its beginning
         # as a host, which is shown when it cannot be reached.
-        if not number or "@" not in part or "@" in parts[number - 1]:
-            continue
-        if "://" not in part.partition("@")[0]:
+        if number and "@" in part and "://" not in part.partition("@")[0]:
             raise ConfigError(f"address {_host_of(part)!r}: {_ENCODE}, or begin it with a scheme")
     last = max((number for number, part in enumerate(parts) if "@" in part), default=-1)
     return [_parse(part, secret=number < last) for number, part in enumerate(parts) if part]

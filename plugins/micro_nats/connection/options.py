@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -154,14 +155,14 @@ def _truth(name: str, value: Any) -> bool:
         return value
     answer = (_TRUTH | _UNTRUTH).get(str(value).strip().lower())
     if answer is None:
-        raise ConfigError(f"option {name}: true or false, got {value!r}")
+        raise ConfigError(f"option {name}: expected true or false")
     return answer
 
 
 def _choice(name: str, value: Any, words: tuple[str, ...]) -> str:
     word = str(value).strip().lower()
     if word not in words:
-        raise ConfigError(f"option {name}: one of {', '.join(words)}, got {value!r}")
+        raise ConfigError(f"option {name}: expected one of {', '.join(words)}")
     return word
 
 
@@ -169,9 +170,9 @@ def _number(name: str, value: Any) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise ConfigError(f"option {name}: a number, got {value!r}") from None
+        raise ConfigError(f"option {name}: expected a number") from None
     if not 0 < number < float("inf"):
-        raise ConfigError(f"option {name}: more than 0 and finite, got {value!r}")
+        raise ConfigError(f"option {name}: expected a finite number above 0, got {number}")
     return number
 
 
@@ -219,14 +220,14 @@ def _read_credentials(path: Path) -> str:
         lines = text.splitlines()
         place = next((number for number, line in enumerate(lines) if mark in line), None)
         if place is None or len(lines) <= place + 1 or not lines[place + 1].strip():
-            raise ConfigError(f"option user_credentials: {str(path)!r} has no {mark!r} part")
+            raise ConfigError(f"option user_credentials: {_shown(path)} has no {mark!r} part")
     return text if text.endswith("\n") else text + "\n"
 
 
 def _read_seed(path: Path) -> str:
     text = _read("nkeys_seed", path).strip()
     if not text.startswith("SU") or len(text.split()) != 1:
-        raise ConfigError(f"option nkeys_seed: {str(path)!r} holds no user's seed")
+        raise ConfigError(f"option nkeys_seed: {_shown(path)} holds no user's seed")
     return text
 
 
@@ -235,7 +236,15 @@ def _read(name: str, path: Path) -> str:
         return path.expanduser().read_text()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not text"
-        raise ConfigError(f"option {name}: {str(path)!r} cannot be read: {reason}") from None
+        raise ConfigError(f"option {name}: {_shown(path)} cannot be read: {reason}") from None
+
+
+def _shown(path: Path) -> str:
+    """A path for an error, unless someone gave the secret itself in place of its file."""
+    text = str(path)
+    if "\n" in text or "BEGIN" in text or re.fullmatch(r"S[A-Z2-7]{20,}", text):
+        return "a secret in place of a file's path"
+    return repr(text)
 
 
 def _require_nkeys() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from micro.errors import ConfigError
@@ -24,7 +26,7 @@ def test_an_address_becomes_a_url_without_credentials(text: str, url: str) -> No
     assert [server.url for server in parse_addresses([text])] == [url]
 
 
-def test_lists_are_parted_by_commas_and_blanks_do_not_count() -> None:
+def test_lists_are_separated_by_commas_and_spaces_do_not_count() -> None:
     servers = parse_addresses(["a, b:1 ,", "tls://c"])
 
     assert [s.url for s in servers] == ["nats://a:4222", "nats://b:1", "tls://c:4222"]
@@ -55,7 +57,7 @@ def test_credentials_are_read_and_never_shown() -> None:
         "ann:s3cret@http://x:1:2",
     ],
 )
-def test_what_cannot_be_an_address_is_named_without_its_secret(text: str) -> None:
+def test_an_unusable_address_is_named_without_its_secret(text: str) -> None:
     with pytest.raises(ConfigError) as told:
         parse_addresses([text])
 
@@ -65,3 +67,51 @@ def test_what_cannot_be_an_address_is_named_without_its_secret(text: str) -> Non
 def test_websocket_and_plain_addresses_do_not_mix() -> None:
     with pytest.raises(ConfigError, match="mixed"):
         parse_addresses(["ws://a", "nats://b"])
+
+
+SECRETS = [
+    "s3cr,et",
+    "s3,cr,et",
+    "s3cr@t,x",
+    "s3cr/et",
+    "12/s3cret",
+    "s3cr?et",
+    "s3cr#et",
+    "s3cr[et",
+    "s3cr et",
+    "s3cr]et",
+    "s3cr\\et",
+    "12,s3cret",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("form", ["nats://ann:{}@host:4222", "ann:{}@host", "tls://{}@host:1"])
+def test_no_part_of_a_secret_is_shown(form: str, secret: str) -> None:
+    shown = ""
+    try:
+        servers = parse_addresses([form.format(secret)])
+    except ConfigError as error:
+        shown = str(error)
+    else:
+        shown = " ".join(server.url for server in servers) + repr(servers)
+
+    assert not [part for part in re.split(r"[^a-z0-9]", secret) if len(part) > 1 and part in shown]
+
+
+@pytest.mark.parametrize("secret", ["s3cr,et", "s3cr/et", "12/s3cret", "s3cr#et", "s3cr[et"])
+def test_the_error_says_what_to_do_about_a_secret(secret: str) -> None:
+    with pytest.raises(ConfigError, match="percent-encode"):
+        parse_addresses([f"nats://ann:{secret}@host:4222"])
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_a_secret_is_no_path_of_a_websocket(scheme: str) -> None:
+    with pytest.raises(ConfigError, match="percent-encode"):
+        parse_addresses([f"{scheme}://ann:12/s3cret@host:80"])
+
+
+def test_a_secret_may_hold_all_characters_percent_encoded() -> None:
+    [server] = parse_addresses(["nats://ann:a%2Cb%2Fc%40d%23e@host"])
+
+    assert server.password == "a,b/c@d#e"

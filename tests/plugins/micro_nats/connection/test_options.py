@@ -103,3 +103,27 @@ async def test_a_missing_file_of_credentials_is_named(tmp_path: Path, name: str)
     read = settings(**{name: str(tmp_path / "missing")})
     with pytest.raises(ConfigError, match="missing"):
         await read.arguments(read.servers[0])
+
+
+@pytest.mark.parametrize("name", ["user_credentials", "nkeys_seed"])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "SUAIBDPBAUTWCWBKIO6XHQNINK5FWJW4OHLXC3HQ2KFE4PEJUA44CNHTC4",
+        "-----BEGIN NATS USER JWT-----\neyJ0eXAi\n------END NATS USER JWT------\n",
+    ],
+)
+async def test_a_secret_in_place_of_its_file_is_not_shown(name: str, secret: str) -> None:
+    read = settings(**{name: secret})
+    with pytest.raises(ConfigError, match=name) as told:
+        await read.arguments(read.servers[0])
+
+    assert not [line for line in secret.split("\n") if line and line in str(told.value)]
+
+
+@pytest.mark.parametrize("name", ["ping_interval", "dont_randomize", "reconnect_wait_max"])
+def test_a_secret_given_to_another_option_is_not_shown(name: str) -> None:
+    with pytest.raises(ConfigError, match=name) as told:
+        settings(**{name: "s3cret"})
+
+    assert "s3cret" not in str(told.value)
