@@ -61,7 +61,7 @@ _ALARMS = (
 
 
 def log_event(event: ConnectionEvent) -> None:
-    """Write an event to the log: what happens to it where nobody says otherwise."""
+    """Write an event to the log, the default for every connection."""
     level = logging.WARNING if event.state in _ALARMS else logging.INFO
     _log.log(level, "connection %s%s", event.state.value, event.detail and f": {event.detail}")
 

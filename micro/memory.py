@@ -1,7 +1,7 @@
 """The memory plugin: transport, broker and registry inside this process.
 
 One MemoryBackend is one network: services that are given the same instance find each other, and
-two instances know nothing of each other.
+services on two instances do not.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class MemoryBackend(Backend):
         await asyncio.sleep(0)
 
     def close(self) -> None:
-        """Close all parts, as when a server goes away for good; a second call does nothing."""
+        """Close all parts, as when a server is shut down; a second call does nothing."""
         self._closed = True
         self.registry.close()
         self.broker.close()
@@ -64,7 +64,7 @@ class MemoryBackend(Backend):
 
 @asynccontextmanager
 async def open_memory(options: BackendOptions) -> AsyncIterator[Backend]:
-    """Open a new in-memory network; addresses mean nothing to it.
+    """Open a new in-memory network; it ignores addresses.
 
     Raises:
         ConfigError: a driver option other than a limit of `MemoryBackend`, or not above zero.
@@ -82,7 +82,7 @@ async def open_memory(options: BackendOptions) -> AsyncIterator[Backend]:
 def _limit(name: str, value: object) -> int:
     """A limit as code or a file gives it, or as the text of a flag."""
     if name not in _LIMITS:
-        raise ConfigError(f"unknown memory option {name!r}: there are {', '.join(_LIMITS)}")
+        raise ConfigError(f"unknown memory option {name!r} (known: {', '.join(_LIMITS)})")
     limit = int(value) if isinstance(value, str) and value.isdecimal() else value
     if not isinstance(limit, int) or limit <= 0:
         raise ConfigError(f"memory option {name} must be a whole number above 0, got {value!r}")

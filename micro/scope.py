@@ -2,9 +2,9 @@
 
 A scope ends when its tasks have ended; leaving it cancels them.
 
-This is the only module that creates tasks (a test looks). A task runs in the context that was
-current when the scope was opened, not in that of whoever asked for it: otherwise the first
-caller's deadline and trace would live on in a background task.
+This is the only module that creates tasks; a test checks that. A task runs in the context that was
+current when the scope was opened, not in that of the code that starts it: otherwise the deadline
+and the trace of the first caller would stay in a background task.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Scope:
     def start(
         self, work: Coroutine[Any, Any, Any], *, name: str | None = None
     ) -> asyncio.Task[Any]:
-        """Start a task; its error, should it end in one, ends the scope."""
+        """Start a task; if it ends with an error, the error ends the scope."""
         task: asyncio.Task[Any] = self._loop.create_task(
             work, name=name, context=self._context.copy()
         )
@@ -61,17 +61,17 @@ class Scope:
         return task
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Start a short task that lets nothing escape, for what runs once a message.
+        """Start a short task that never raises, for work that is done once per message.
 
-        It must call `release` as the last thing it does. That spares it a callback, which would
-        cost as much as the rest of its start.
+        The task must call `release` as the last thing it does. That saves a done callback, which
+        would cost as much as the rest of its start.
         """
         task = asyncio.Task(work, loop=self._loop, name="call", context=self._context.copy())
         self._tasks.add(task)
         return task
 
     def release(self, task: asyncio.Task[Any]) -> None:
-        """A spawned task is about to end."""
+        """Forget a spawned task that is about to end."""
         self._tasks.discard(task)
 
     def cancel(self) -> None:
@@ -80,7 +80,7 @@ class Scope:
             task.cancel()
 
     async def settle(self, timeout: float | None = None) -> bool:
-        """Wait until no task runs, at most `timeout` seconds; whether none does."""
+        """Wait until no task runs, at most `timeout` seconds; returns whether none runs."""
         loop = self._loop
         end = None if timeout is None else loop.time() + timeout
         while self._tasks:
@@ -102,7 +102,7 @@ class Scope:
 async def open_scope() -> AsyncIterator[Scope]:
     """Open a scope; leaving it cancels what still runs and waits until it has ended.
 
-    The first error of a task cancels the block and is raised from it, bare.
+    The first error of a task cancels the block and is raised from it as it is.
     """
     owner = asyncio.current_task()
     assert owner is not None, "a scope is opened in a task"
@@ -118,7 +118,7 @@ async def open_scope() -> AsyncIterator[Scope]:
     try:
         yield scope
     except asyncio.CancelledError:
-        # Ours only when a task failed and nobody else asked for the cancellation as well.
+        # The cancellation is ours only if a task failed and no other code has cancelled us.
         if not errors or owner.uncancel() > 0:
             raise
     finally:

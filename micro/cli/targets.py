@@ -1,4 +1,4 @@
-"""What `micro run` is pointed at: files and modules, and the services in them."""
+"""The targets of `micro run`: files and modules, and the services in them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _is_file(place: str) -> bool:
 
 
 def _guard(target: str, place: str) -> ModuleType:
-    """Import a target; whatever its author got wrong is one line that names the place."""
+    """Import a target; any error in it becomes one line that names the place."""
     try:
         return _import_file(target, Path(place)) if _is_file(place) else _import(target, place)
     except UsageError:
@@ -65,7 +65,7 @@ def _guard(target: str, place: str) -> ModuleType:
             f"target {target!r} needs the module {error.name!r}, which is not installed"
         ) from error
     except Exception as error:
-        # The module is the user's own code: anything can come out of it.
+        # The module is the user's own code and can raise anything.
         _log.debug("target %s failed", target, exc_info=True)
         raise ConfigError(f"target {target!r}: {_told(error)}") from error
 
@@ -77,10 +77,11 @@ def _import(target: str, name: str) -> ModuleType:
         missing = error.name or ""
         if name != missing and not name.startswith(f"{missing}."):
             raise
+        reason = "there is no such module"
     except (ValueError, TypeError):
-        pass  # An empty or relative name; it gets the same answer as one that is not there.
+        reason = "there is no such module"  # An empty or relative name.
     raise ConfigError(
-        f"target {target!r}: there is no such module from {os.getcwd()!r};"
+        f"target {target!r}: {reason} from {os.getcwd()!r};"
         " name a file, a module, or either with :service"
     )
 
@@ -124,7 +125,7 @@ def _services(target: str, module: ModuleType, name: str) -> list[Service]:
     services = {key: value for key, value in vars(module).items() if isinstance(value, Service)}
     names = ", ".join(services) or "none"
     if name and name not in services:
-        raise ConfigError(f"target {target!r}: {name!r} is no service; services there: {names}")
+        raise ConfigError(f"target {target!r}: {name!r} is not a Service (found: {names})")
     if not services:
         raise ConfigError(f"target {target!r}: it has no Service at the module's top level")
     return [services[name]] if name else list(services.values())

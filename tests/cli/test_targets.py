@@ -92,7 +92,7 @@ def test_a_service_reads_annotations_of_its_own_file(folder) -> None:
         ("", "no such module"),
         (".x", "no such module"),
         ("empty.py", "no Service at the module's top level"),
-        ("target_g:nothing", "'nothing' is no service; services there: points"),
+        ("target_g:nothing", "'nothing' is not a Service (found: points)"),
         ("broken.py", "SyntaxError"),
         ("raises.py", "NameError: name 'x' is not defined"),
         ("needs.py", "needs the module 'no_such_package'"),
