@@ -20,7 +20,7 @@ from micro.client.route import Route
 from micro.client.selector import Where
 from micro.client.stream import StreamCall
 from micro.deadline import Deadline, enforce
-from micro.errors import DeadlineExceeded, MicroError, ResourceExhausted
+from micro.errors import DeadlineExceeded, InternalError, MicroError, ResourceExhausted
 from micro.handlers.raises import as_raised
 from micro.message import Message
 from micro.middleware import Request
@@ -111,8 +111,8 @@ class RetryingCaller:
                     sent = body if plan.empty is None or node.reads_null else plan.empty
                     reply = await channel.call(outgoing, sent, limit)
                     error = error_from(reply.headers) if ERROR in reply.headers else None
-                    if error is not None and policy.raises:
-                        error = as_raised(error, policy.raises)
+                    if error is not None:
+                        error = _meaning(error, policy, node, deadline)
                     if not node.healthy:
                         node.on_answer()
                     if error is None:
@@ -190,6 +190,19 @@ def _pick(
     except MicroError as error:
         # That no node is left says less than why the last one failed.
         raise next(reversed(retrying.failed.values())) from error
+
+
+def _meaning(
+    error: MicroError, policy: CallPolicy, node: RemoteNode, deadline: Deadline | None
+) -> MicroError:
+    """The error that a reply carries, as its caller knows it."""
+    if policy.raises:
+        return as_raised(error, policy.raises)
+    late = deadline is not None and deadline.remaining() <= 0
+    # A Go handler whose context has ended reports it in its own words, with code 500.
+    if late and not node.native and isinstance(error, InternalError):
+        return DeadlineExceeded(error.detail, id=error.id)
+    return error
 
 
 def _share(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 
 from micro.deadline import Deadline
-from micro.errors import MicroError
+from micro.errors import Cancelled, DeadlineExceeded, MicroError
 from micro.wire.errors import error_from_wire, error_to_wire
 
 __all__ = [
@@ -116,6 +116,10 @@ _NATIVE_ONLY = (
     "Accept-Encoding",
     "Content-Encoding",
 )
+_GO_ERRORS: dict[str, type[MicroError]] = {
+    "context deadline exceeded": DeadlineExceeded,
+    "context canceled": Cancelled,
+}
 _RESERVED = {*_KNOWN, *(name.lower() for name in _NATIVE_ONLY)}
 
 
@@ -260,10 +264,19 @@ def error_from(headers: Mapping[str, str]) -> MicroError | None:
     text = headers.get(ERROR)
     if not text:
         return None
-    error = error_from_wire(text)
+    error = _with_gos_meaning(error_from_wire(text))
     error.refused = REFUSED in headers
     if (seconds := headers.get(RETRY_AFTER)) is not None:
         error.retry_after = _seconds(seconds)
+    return error
+
+
+def _with_gos_meaning(error: MicroError) -> MicroError:
+    """The error of Go's own words: a Go handler returns them as an error 500."""
+    if error.code == 500:
+        for words, cls in _GO_ERRORS.items():
+            if error.detail.endswith(words):
+                return cls(error.detail, id=error.id)
     return error
 
 

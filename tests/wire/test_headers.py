@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from micro.deadline import Deadline
-from micro.errors import MicroError, NotFound, ResourceExhausted
+from micro.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InternalError,
+    MicroError,
+    NotFound,
+    ResourceExhausted,
+)
 from micro.wire.headers import (
     CONTENT_TYPE,
     CREDIT,
@@ -228,3 +235,17 @@ def test_a_node_is_native_when_its_metadata_says_so() -> None:
     assert is_native({"native": "1"})
     assert not is_native({"native": "2"})
     assert not is_native({})
+
+
+@pytest.mark.parametrize(
+    ("text", "cls"),
+    [
+        ("context deadline exceeded", DeadlineExceeded),
+        ("call points: context deadline exceeded", DeadlineExceeded),
+        ('{"id":"go","code":500,"detail":"context deadline exceeded"}', DeadlineExceeded),
+        ("context canceled", Cancelled),
+        ("the context deadline exceeded my patience", InternalError),
+    ],
+)
+def test_gos_own_words_are_understood(text: str, cls: type[MicroError]) -> None:
+    assert type(error_from({ERROR: text})) is cls
