@@ -16,7 +16,7 @@ from micro.wire.headers import PROBE_ENDPOINT, READS_NULL, is_native, request_he
 
 __all__ = ["Dial", "NodeInfo", "RemoteNode"]
 
-_PROBE_SECONDS = 0.5
+_PROBE_SECONDS = 1.0
 
 Dial = Callable[[Node, Callable[[Channel], None]], Awaitable[Channel]]
 """Opens a channel to a node; the callback is called once when its socket is closed."""
