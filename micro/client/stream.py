@@ -61,7 +61,11 @@ class ClientStream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        body = await self._next_body()
+        # Not in a function of its own, which would cost a call for each item.
+        try:
+            body = await self._call.window.receive()
+        except MicroError as error:
+            raise self._as_raised(error) from None
         if body is None:
             raise StopAsyncIteration
         return self._read(body)
@@ -73,7 +77,10 @@ class ClientStream(Generic[T]):
             ConnectionLost: the stream ended without it.
             MicroError: the stream failed.
         """
-        body = await self._next_body()
+        try:
+            body = await self._call.window.receive()
+        except MicroError as error:
+            raise self._as_raised(error) from None
         if body is None:
             raise ConnectionLost("the stream ended without an answer", id="micro.client")
         return self._read(body)
@@ -108,17 +115,12 @@ class ClientStream(Generic[T]):
                 raise
         self.finish()
 
-    async def _next_body(self) -> bytes | None:
-        try:
-            body = await self._call.window.receive()
-        except MicroError as error:
-            raise self._as_raised(error) from None
-        return body.expand() if isinstance(body, EncodedBody) else body
-
     def _as_raised(self, error: MicroError) -> MicroError:
         return as_raised(error, self._raises) if self._raises else error
 
-    def _read(self, body: bytes) -> T:
+    def _read(self, body: bytes | EncodedBody) -> T:
+        if isinstance(body, EncodedBody):
+            body = body.expand()
         try:
             answer: T = self._decode(body)
         except BadRequest as error:
