@@ -53,9 +53,9 @@ async def start(*argv, environ=(), **pipes):
 async def shop(address, ledger):
     """The shop's services in processes of their own, each with a user of its name."""
     flags = ("--transport-address", address)
-    running, logs = [], []
+    running, logs, ready = [], [], [asyncio.Event() for _ in SHOP]
     async with asyncio.TaskGroup() as readers, AsyncExitStack() as stack:
-        for name in SHOP:
+        for name, event in zip(SHOP, ready, strict=True):
             environ = {
                 "MICRO_NATS_USER": name,
                 "MICRO_NATS_PASSWORD": "pw",
@@ -65,10 +65,9 @@ async def shop(address, ledger):
             module = ("-m", f"examples.shop.{name}", *flags)
             running.append(await start(*module, environ=environ.items(), stderr=pipe))
             stack.callback(running[-1].terminate)
-            ready = asyncio.Event()
-            readers.create_task(read_log(running[-1], logs, ready))
-            async with asyncio.timeout(20):
-                await ready.wait()
+            readers.create_task(read_log(running[-1], logs, event))
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(event.wait() for event in ready))
         yield logs
     assert [await one.wait() for one in running] == [0, 0, 0], "".join(logs)
 
@@ -86,12 +85,14 @@ async def printed_permissions(ledger):
     async with run_server() as server, shop(server.address, ledger):
         flags = ("--transport-address", server.address)
         command = ("-m", "micro.cli", "nats-perms")
-        return {name: await output_of(*command, name, *more, *flags) for name, more in SHOP.items()}
+        texts = (output_of(*command, name, *more, *flags) for name, more in SHOP.items())
+        return dict(zip(SHOP, await asyncio.gather(*texts), strict=True))
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 async def test_the_shop_runs_under_exactly_the_permissions_that_are_printed(tmp_path) -> None:
-    """Over 2 s: two fleets of three processes, one to describe and one to run."""
+    """Slow: ten processes are started, three to be described and seven to do so and to run."""
     permissions = await printed_permissions(tmp_path / "one.sqlite")
     permissions["driver"] = DRIVER
     users = [
