@@ -7,7 +7,7 @@ service = Service("greeter")
 
 @service.handler
 async def hello(name: str) -> str:
-    """Greet somebody: `Greeter.Hello`."""
+    """Greet a person: `Greeter.Hello`."""
     return f"Hello, {name}!"
 
 

@@ -14,7 +14,7 @@ TOKEN = "open sesame"
 
 
 async def check_token(request: Request, next: Next) -> Response:
-    """Server: let nobody in without the token; the handler need not know."""
+    """Server: refuse calls without the token; the handler need not know."""
     if request.headers.get("Authorization") != TOKEN:
         raise Unauthorized("who are you?")
     return await next(request)
@@ -71,12 +71,12 @@ async def main() -> None:
     async with (
         vault.running(network),
         visitor.running(network) as friend,
-        stranger.running(network) as nobody,
+        stranger.running(network) as unknown,
     ):
         print(await friend.call("vault", "Vault.Unlock", "the front door", str))
         await friend.publish("doors.closed", "the front door")
         try:
-            await nobody.call("vault", "Vault.Unlock", "the back door", str)
+            await unknown.call("vault", "Vault.Unlock", "the back door", str)
         except Unauthorized as error:
             print(f"the stranger is told: {error}")
 

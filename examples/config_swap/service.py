@@ -19,7 +19,7 @@ service = Service("greeter")
 
 @service.handler
 async def hello(name: str) -> str:
-    """Greet somebody."""
+    """Greet a person by name."""
     return f"Hello, {name}!"
 
 

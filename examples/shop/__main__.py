@@ -35,7 +35,7 @@ class Shop:
 
     def __init__(self, address: str, ledger: Path, readers: asyncio.TaskGroup) -> None:
         self._flags = ["--transport-address", address, "--log-level", "warning"]
-        # Settings that somebody keeps in the environment are for other services.
+        # Settings in the environment are for other services.
         others = {k: v for k, v in os.environ.items() if not k.startswith("MICRO_")}
         self._environment = {**others, "SHOP_LEDGER": str(ledger), "PYTHONUNBUFFERED": "1"}
         self._processes: dict[str, Process] = {}
@@ -84,7 +84,7 @@ async def wait_ready(client: Client) -> None:
     """Wait until the registry has every instance of every service.
 
     Raises:
-        TimeoutError: some did not come.
+        TimeoutError: an instance did not register in time.
     """
     async with asyncio.timeout(READY_WITHIN):
         for service, count in INSTANCES:
@@ -134,7 +134,7 @@ async def _play(shop: Shop, address: str) -> int:
 
 
 def say(text: str) -> None:
-    """Tell the person who watches what happens."""
+    """Print a line about what happens."""
     print(f"{'demo':>15} | {text}", flush=True)
 
 

@@ -53,7 +53,7 @@ async def wait_ready(address: str) -> None:
     """Wait until both services are in the registry.
 
     Raises:
-        TimeoutError: one did not come.
+        TimeoutError: a service did not register in time.
     """
     settings = load_settings(["--transport-address", address])
     async with open_client(settings, name="shop") as client, asyncio.timeout(READY_WITHIN):
@@ -89,14 +89,14 @@ async def play(points: str, orders: str) -> int:
 
 
 async def main() -> int:
-    """Run both arrangements; 0 if both were well."""
+    """Run both arrangements; 0 if both succeeded."""
     codes = [await play("Go", "Python"), await play("Python", "Go")]
     return max(codes)
 
 
 if __name__ == "__main__":
     if shutil.which("go") is None:
-        sys.exit("shop_with_go: there is no Go toolchain here")
+        sys.exit("shop_with_go: needs a Go toolchain")
     try:
         build()
         sys.exit(asyncio.run(main()))

@@ -17,10 +17,10 @@ async def lasts(seconds: float) -> None:
 
 
 async def until(done: Callable[[], bool], timeout: float = 10.0, every: float = 0.01) -> float:
-    """Look for what nobody tells of until it is there; the seconds that it took."""
+    """Poll until a condition holds that no event reports; the seconds that it took."""
     started = time.monotonic()
     async with asyncio.timeout(timeout):
-        while not done():  # noqa: ASYNC110  nobody tells of it
+        while not done():  # noqa: ASYNC110  no event reports it
             await asyncio.sleep(every)
     return time.monotonic() - started
 

@@ -78,7 +78,7 @@ class Program:
         return pages * _PAGE / (1 << 20)
 
     async def read(self) -> None:
-        """Keep its log; whoever starts it starts this as well."""
+        """Keep its log; runs beside the process."""
         assert self.process.stderr is not None
         while line := await self.process.stderr.readline():
             self.log.append(line.decode(errors="replace"))
@@ -137,7 +137,7 @@ class Journal:
         return [number for number, times in self.counts(kind).items() if times > 1]
 
     async def has(self, kind: str, number: int, timeout: float = 10.0) -> tuple[int, str, float]:
-        """Wait for a line; files tell nobody of their news, so it is looked for."""
+        """Wait for a line; a file reports no change, so it is polled."""
         found: list[tuple[int, str, float]] = []
 
         def look() -> bool:

@@ -110,7 +110,7 @@ class Proxy:
             sink.write(data[start : start + size])
             await sink.drain()
             if self.size:
-                # Whoever reads gets a turn between any two pieces.
+                # The reader gets a turn between any two pieces.
                 await asyncio.sleep(0)
 
 

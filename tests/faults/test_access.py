@@ -25,7 +25,7 @@ def read(client, **options):
 
 
 class Login:
-    """What a server asks for, and somebody who cannot give it."""
+    """What a server asks for, and a client that cannot give it."""
 
     def password(self, folder: Path) -> tuple[str, Options, str, str]:
         return "user: ann, password: right", {"user": "ann", "password": SECRET}, SECRET, ""
@@ -63,7 +63,9 @@ class Login:
         ("jwt", "an expired JWT"),
     ],
 )
-async def test_who_is_not_known_learns_it_at_once(tmp_path, verdict, caplog, kind, fault) -> None:
+async def test_unknown_credentials_are_refused_at_once(
+    tmp_path, verdict, caplog, kind, fault
+) -> None:
     row = verdict(
         f"A client and a service that start with {fault}",
         "`Unauthorized` within 1 s; the process ends with code 1 and one clear line; one try each; "
@@ -117,7 +119,7 @@ class Rotation:
         return f"authorization {{ users: [ {{ nkey: {lasting} }}, {{ nkey: {known} }} ] }}"
 
     def caller(self, kind: str) -> str:
-        """A file of somebody else's, which stays good."""
+        """The file of another user, which stays valid."""
         path = self.folder / "other"
         path.write_text(user_key(9)[0] if kind == "nkey" else Operator().credentials(600)[0])
         return str(path)
@@ -187,7 +189,7 @@ BOB = {"user": "bob", "password": "x"}
         ("subscribe", "_INBOX.>", "have an inbox", Forbidden),
     ],
 )
-async def test_a_caller_that_may_not_is_told_so(
+async def test_a_call_without_permission_is_refused(
     tmp_path, verdict, kind, subject, name, error
 ) -> None:
     row = verdict(
@@ -211,7 +213,7 @@ async def test_a_caller_that_may_not_is_told_so(
     assert not Journal(tmp_path / "journal").entries("read")
 
 
-async def test_an_event_that_may_not_be_published_is_told_of(tmp_path, verdict, caplog) -> None:
+async def test_an_event_without_permission_is_reported(tmp_path, verdict, caplog) -> None:
     row = verdict(
         "The publisher is not permitted to publish to a topic",
         "told in the log before `flush` returns, with the topic; the connection stands",

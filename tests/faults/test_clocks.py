@@ -59,7 +59,7 @@ async def run_instances(server, folder, **shifts: float) -> AsyncIterator[Instan
 
 
 async def note_nodes(client, sizes: list[int]) -> None:
-    """Write down how many nodes there are, each time that changes, for ever."""
+    """Write down how many nodes there are, each time that changes, without end."""
     async with client.registry.watch("points") as changes:
         async for records in changes:
             size = sum(len(record.nodes) for record in records)
@@ -123,7 +123,7 @@ async def test_deadlines_hold_between_clocks_an_hour_apart(server, tmp_path, ver
     assert {node for _, node, _ in hops} == {"ahead", "behind"}
 
 
-async def test_nobody_expires_between_clocks_an_hour_apart(server, tmp_path, verdict) -> None:
+async def test_no_node_expires_between_clocks_an_hour_apart(server, tmp_path, verdict) -> None:
     row = verdict(
         f"The same for two lifetimes of a registration ({TTL:g} s), under 150 calls and events/s",
         "no node is ever forgotten, no call fails, every event is heard once",

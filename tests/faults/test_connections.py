@@ -119,7 +119,7 @@ async def test_connections_that_are_cut_again_and_again_recover(server, tmp_path
     assert slowest < 6.0
 
 
-async def test_a_service_whose_connection_was_cut_denies_nothing_that_it_began(
+async def test_calls_that_a_cut_service_began_are_not_reported_as_refused(
     server, tmp_path, verdict
 ) -> None:
     row = verdict(
@@ -257,12 +257,12 @@ async def test_a_partition_heals(tmp_path, verdict) -> None:
                 proxy.refusing = True
                 proxy.cut()
             await lasts(8.0)
-            parted = time.monotonic()
-            minority = [call for call in load.calls if call.started > parted - 4.0]
+            separated = time.monotonic()
+            minority = [call for call in load.calls if call.started > separated - 4.0]
             assert not await routes(servers[0])
             for proxy in (one, two):
                 proxy.refusing = False
-            healed = await succeeds(lambda: _called(load, "n2", parted), 20.0)
+            healed = await succeeds(lambda: _called(load, "n2", separated), 20.0)
             await load.stop()
 
     slowest = max(call.seconds for call in load.calls)

@@ -6,8 +6,8 @@ import signal
 import time
 
 from tests.faults.clock import lasts
-from tests.faults.load import client_of, run_load
-from tests.faults.network import run_fleet
+from tests.faults.load import run_load
+from tests.faults.openings import points_and_client
 
 
 def watch_calls(client) -> list[tuple[float, str]]:
@@ -41,8 +41,7 @@ async def test_a_killed_instance_fails_no_idempotent_call_and_runs_no_other_twic
         "twice; no call is sent to the dead node after 1 s",
     )
     async with (
-        run_fleet([server.address], tmp_path) as fleet,
-        client_of(server.address) as client,
+        points_and_client(server, tmp_path) as (fleet, client),
         run_load(client, rate=300, kinds=("read", "award"), timeout=2.0, seconds=0.05) as load,
     ):
         sent = watch_calls(client)

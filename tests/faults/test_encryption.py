@@ -1,4 +1,4 @@
-"""Encryption that is asked for is had, or nothing is said at all."""
+"""Without the encryption that the settings ask for, a client sends no credentials."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOUND = 5.0  # seconds, the default of connect_timeout
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    """Whoever signs, in the folder of a test: `ca`, and `server` that it has signed."""
+    """The authority `ca` in the folder of a test, which has signed `server`."""
     authority = issue(tmp_path, "ca", None)
     issue(tmp_path, "server", authority)
     return authority
@@ -94,7 +94,7 @@ class Setting:
         ("stripped", "offer of TLS is taken out by the network", "TLS was asked for"),
     ],
 )
-async def test_without_the_encryption_that_is_wanted_nothing_is_said(
+async def test_without_the_wanted_encryption_no_credentials_are_sent(
     tmp_path, authority, verdict, caplog, kind, fault, reason
 ) -> None:
     row = verdict(
@@ -124,7 +124,7 @@ async def test_without_the_encryption_that_is_wanted_nothing_is_said(
     assert SECRET not in heard.decode(errors="replace") + told.log + caplog.text
 
 
-async def test_a_password_that_is_not_encrypted_would_be_overheard(tmp_path) -> None:
+async def test_the_proxy_sees_a_password_that_is_not_encrypted(tmp_path) -> None:
     async with guarded(tmp_path, USERS) as server, run_proxy(server.address) as proxy:
         heard = overhear(proxy)
         async with client_of(proxy.address, plugins={"nats": LOGIN}) as client:
@@ -133,7 +133,7 @@ async def test_a_password_that_is_not_encrypted_would_be_overheard(tmp_path) -> 
     assert SECRET.encode() in heard
 
 
-async def test_a_certificate_that_expires_is_no_end(tmp_path, authority, verdict) -> None:
+async def test_a_service_outlives_an_expired_certificate(tmp_path, authority, verdict) -> None:
     row = verdict(
         "A server comes back with a certificate that has expired, for 2 s",
         "the process stays up, says why, and backs off (under 5 tries a second); serves within 5 s "

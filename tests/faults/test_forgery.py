@@ -1,4 +1,4 @@
-"""Answers and records that somebody made up."""
+"""Forged answers and records."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Slow:
 
 @asynccontextmanager
 async def bare(address: str, **options: object) -> AsyncIterator[Bare]:
-    """Somebody with a client of another make."""
+    """A stranger with a bare NATS client."""
     client = await nats.connect(address, **options)
     try:
         yield client

@@ -23,8 +23,8 @@ from micro.wire.headers import error_from
 from micro_nats.registry.subjects import QUERY_TOPICS, WATCH_TOPICS
 from tests.engine import ANN, Award, Balance, raw, running
 from tests.faults.fuzzing import EACH, MESSAGES, Property, count_cases
-from tests.faults.load import client_of, run_load
-from tests.faults.network import run_fleet
+from tests.faults.load import run_load
+from tests.faults.openings import points_and_client
 from tests.faults.process import run_program
 
 pytestmark = pytest.mark.timeout(280)
@@ -149,10 +149,7 @@ async def test_a_service_under_hostile_payloads_goes_on_serving(server, tmp_path
         "6,000 hostile payloads to a service's node, its topics and the registry's, under calls",
         "every good call succeeds; no traceback in the process's log; it is still there",
     )
-    async with (
-        run_fleet([server.address], tmp_path, 1) as fleet,
-        client_of(server.address) as client,
-    ):
+    async with points_and_client(server, tmp_path, 1) as (fleet, client):
         (record,) = await client.registry.get_service("points")
         subjects = [record.nodes[0].address] * 3 + ["points.happened", *QUERY_TOPICS, *WATCH_TOPICS]
         async with run_load(client, rate=100, kinds=("read", "award")) as load:

@@ -1,4 +1,4 @@
-"""Bytes, names and settings that nobody in their right mind would send."""
+"""Random and malformed bytes, names and settings."""
 
 from __future__ import annotations
 

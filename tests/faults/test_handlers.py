@@ -11,8 +11,7 @@ import pytest
 from micro import DeadlineExceeded, MicroError, Where
 from micro.scope import open_scope
 from tests.faults.clock import lasts, succeeds
-from tests.faults.load import client_of
-from tests.faults.network import run_fleet
+from tests.faults.openings import points_and_client
 
 
 def at(name: str) -> Where:
@@ -41,8 +40,7 @@ async def test_a_stuck_handler_is_named_and_does_not_keep_the_process(
         "gone within the bound and 5 s of last resort, exit code not 0, the handler named",
     )
     async with (
-        run_fleet([server.address], tmp_path, 1, "--shutdown-timeout", "1") as fleet,
-        client_of(server.address) as client,
+        points_and_client(server, tmp_path, 1, "--shutdown-timeout", "1") as (fleet, client),
         open_scope() as scope,
     ):
         waiting = scope.start(ends(client, "Stuck", 1, timeout=30.0))
@@ -64,10 +62,7 @@ async def test_a_dead_node_costs_a_call_no_more_than_a_moment(server, tmp_path, 
         "An instance died while nobody called it; its record is still there",
         "the first call fails over inside the same call in under 50 ms; the node is ejected",
     )
-    async with (
-        run_fleet([server.address], tmp_path, 2) as fleet,
-        client_of(server.address, selector="round_robin") as client,
-    ):
+    async with points_and_client(server, tmp_path, 2, selector="round_robin") as (fleet, client):
         for _ in range(4):
             await call(client, "Award")
         fleet["n1"].signal(signal.SIGKILL)
@@ -90,8 +85,7 @@ async def test_leaving_a_call_cancels_its_handlers_four_hops_away(
         "every one of them is cancelled within 100 ms",
     )
     async with (
-        run_fleet([server.address], tmp_path, 2) as fleet,
-        client_of(server.address) as client,
+        points_and_client(server, tmp_path, 2) as (fleet, client),
         open_scope() as scope,
     ):
         calling = scope.start(call(client, "Forward", 3, timeout=30.0))
@@ -110,10 +104,7 @@ async def test_a_deadline_ends_handlers_four_hops_away(server, tmp_path, verdict
         "The deadline of a call (1 s) comes while its fourth handler hangs",
         "caller and handlers end within 50 ms of it, none leaks",
     )
-    async with (
-        run_fleet([server.address], tmp_path, 2) as fleet,
-        client_of(server.address) as client,
-    ):
+    async with points_and_client(server, tmp_path, 2) as (fleet, client):
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             await call(client, "Forward", 3, timeout=1.0, retries=0)
@@ -126,7 +117,7 @@ async def test_a_deadline_ends_handlers_four_hops_away(server, tmp_path, verdict
     assert worst < 0.05
 
 
-async def test_a_blocked_event_loop_is_logged_and_sheds_what_it_missed(
+async def test_a_blocked_event_loop_is_logged_and_drops_expired_calls(
     server, tmp_path, verdict
 ) -> None:
     row = verdict(
@@ -134,8 +125,7 @@ async def test_a_blocked_event_loop_is_logged_and_sheds_what_it_missed(
         "its stack is logged; others do not evict it; what expired meanwhile is not executed",
     )
     async with (
-        run_fleet([server.address], tmp_path, 2) as fleet,
-        client_of(server.address) as client,
+        points_and_client(server, tmp_path, 2) as (fleet, client),
         open_scope() as scope,
     ):
         await call(client, "Read", where=at("n1"))
@@ -174,10 +164,7 @@ async def test_a_frozen_instance_is_passed_over_and_taken_back(
         "calls go elsewhere after at most five timeouts; taken back once it goes on (within its "
         "cool-down); what expired meanwhile is not executed",
     )
-    async with (
-        run_fleet([server.address], tmp_path, 2) as fleet,
-        client_of(server.address, selector="round_robin") as client,
-    ):
+    async with points_and_client(server, tmp_path, 2, selector="round_robin") as (fleet, client):
         for number in range(4):
             await call(client, "Read", number)
         fleet["n1"].signal(signal.SIGSTOP)

@@ -57,7 +57,7 @@ RESERVED = {"Micro-Id": "7", "micro-endpoint": "A.B", "Timeout": "1", "Content-T
 
 
 class Wire:
-    """All that goes through a server, as somebody else's client sees it."""
+    """All that goes through a server, as another client sees it."""
 
     def __init__(self) -> None:
         self.messages: list[Msg] = []
@@ -172,7 +172,7 @@ async def test_a_name_that_would_not_survive_the_wire_never_gets_there(server, v
     assert {each["Action"] for each in asked} <= {"get", "list"}
 
 
-async def test_a_subscriber_of_one_user_never_gets_what_is_for_another(server, verdict) -> None:
+async def test_a_subscriber_never_gets_the_events_of_another_user(server, verdict) -> None:
     row = verdict(
         "Events for users named `A.B`, `*`, `>`, `A\\r\\n`, while `user.A` is listened to",
         "the subscriber gets those of user A and nothing else",

@@ -162,7 +162,7 @@ async def test_nothing_is_left_of_calls_however_they_end(server, verdict, count)
     assert more < 4.0
 
 
-async def test_nothing_is_left_of_large_answers_that_nobody_waits_for(server, verdict) -> None:
+async def test_nothing_is_left_of_large_answers_whose_callers_left(server, verdict) -> None:
     row = verdict(
         "60 answers of 8 MB, most of them left by their callers while they are under way",
         "nothing of them is kept at either end, and a large answer still arrives",

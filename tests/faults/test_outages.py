@@ -9,6 +9,7 @@ import pytest
 from tests.faults.clock import lasts, succeeds
 from tests.faults.load import client_of, run_load, within
 from tests.faults.network import connections, run_cluster, run_fleet
+from tests.faults.openings import points_and_client
 
 
 @pytest.mark.parametrize(
@@ -24,10 +25,7 @@ async def test_a_service_outlives_the_servers_absence(server, tmp_path, verdict,
         "the process stays up, uses under 2 % of a core and no more memory meanwhile, serves "
         "within 5 s of the return; all subscriptions and registrations are back",
     )
-    async with (
-        run_fleet([server.address], tmp_path, size=1) as fleet,
-        client_of(server.address) as client,
-    ):
+    async with points_and_client(server, tmp_path, 1) as (fleet, client):
         program = fleet["n1"]
         await client.call("points", "Points.Read", {"number": 0})
         before = await subjects_of(server, "points")

@@ -11,7 +11,7 @@ from micro import Message
 from micro_nats.wire.envelope import bundle_of, pack_message
 from tests.faults.clock import lasts, succeeds
 from tests.faults.load import client_of, run_load, within
-from tests.faults.network import run_fleet
+from tests.faults.openings import points_and_client
 
 WORK = 0.05
 INSIDE = 10
@@ -38,10 +38,7 @@ async def test_a_service_keeps_its_pace_under_four_times_its_capacity(
     )
     flags = ("--max-concurrency", str(INSIDE), "--max-queue", str(QUEUE))
     options = {"kinds": ("award",), "retries": 0, "seconds": WORK}
-    async with (
-        run_fleet([server.address], tmp_path, 1, *flags) as fleet,
-        client_of(server.address) as client,
-    ):
+    async with points_and_client(server, tmp_path, 1, *flags) as (fleet, client):
         program = fleet["n1"]
         async with run_load(client, rate=CAPACITY / 4, **options) as calm:
             await lasts(3.0)
@@ -107,8 +104,7 @@ async def test_handlers_that_use_the_processor_keep_their_pace_under_overload(
         "429, no handler begins after its deadline (1 s), a light endpoint goes on answering",
     )
     async with (
-        run_fleet([server.address], tmp_path, 1) as fleet,
-        client_of(server.address) as client,
+        points_and_client(server, tmp_path, 1) as (fleet, client),
         client_of(server.address) as other,
     ):
         program = fleet["n1"]
@@ -154,8 +150,7 @@ async def test_a_flood_of_events_takes_no_more_memory_than_its_bound(
     )
     event = b"x" * 10_000
     async with (
-        run_fleet([server.address], tmp_path, 1) as fleet,
-        client_of(server.address) as client,
+        points_and_client(server, tmp_path, 1) as (fleet, client),
         client_of(server.address) as other,
     ):
         program = fleet["n1"]
@@ -189,8 +184,7 @@ async def test_a_flood_of_requests_takes_no_more_memory_than_its_bound(
         "memory grows by less than 96 MiB; the process stays up, and serves others once it is over",
     )
     async with (
-        run_fleet([server.address], tmp_path, 1) as fleet,
-        client_of(server.address) as client,
+        points_and_client(server, tmp_path, 1) as (fleet, client),
         client_of(server.address) as hostile,
     ):
         program = fleet["n1"]

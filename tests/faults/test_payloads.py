@@ -12,7 +12,8 @@ import pytest
 from micro import MicroError, PayloadTooLarge
 from tests.faults.clock import lasts
 from tests.faults.load import client_of, run_load, within
-from tests.faults.network import connections, run_fleet
+from tests.faults.network import connections
+from tests.faults.openings import points_and_client
 
 MIB = 1 << 20
 LIMIT = 64 * MIB
@@ -55,10 +56,7 @@ async def test_large_bodies_travel_beside_small_calls(
         "1 MiB, under 100 calls/s on the same client",
         f"all arrive whole; no other call fails, p99 under {most:g} s; no connection is closed",
     )
-    async with (
-        run_fleet([server.address], tmp_path, 1) as fleet,
-        client_of(server.address) as client,
-    ):
+    async with points_and_client(server, tmp_path, 1) as (fleet, client):
         await be_told(client, 1)
         before = await ids(server)
         async with run_load(client, rate=100, kinds=("read",)) as load:
@@ -81,7 +79,7 @@ async def test_large_bodies_travel_beside_small_calls(
     assert alive
 
 
-async def test_what_is_over_every_limit_is_refused_and_harms_nobody(
+async def test_a_body_over_every_limit_is_refused_and_harms_no_other(
     server, tmp_path, verdict
 ) -> None:
     row = verdict(
@@ -91,8 +89,7 @@ async def test_what_is_over_every_limit_is_refused_and_harms_nobody(
         "no other call or event is lost, no connection is closed",
     )
     async with (
-        run_fleet([server.address], tmp_path, 1) as fleet,
-        client_of(server.address) as client,
+        points_and_client(server, tmp_path, 1) as (fleet, client),
         client_of(server.address) as other,
     ):
         await be_told(client, 1)
@@ -131,17 +128,14 @@ async def test_a_peer_that_reads_no_pieces_learns_that_the_answer_is_too_large(
         "A go-micro peer asks for an answer of 2 MiB over a server's limit of 1 MiB",
         "it is answered 413 within a second, and its next request well; no connection is closed",
     )
-    async with (
-        run_fleet([server.address], tmp_path, 1),
-        client_of(server.address) as client,
-    ):
+    async with points_and_client(server, tmp_path, 1) as (_, client):
         await be_told(client, 1)
         (record,) = await client.registry.get_service("points")
         address = record.nodes[0].address
         before = await ids(server)
         peer = await nats.connect(server.address)
         try:
-            answers = await peer.subscribe("_INBOX.foreign")
+            answers = await peer.subscribe("_INBOX.other")
             started = time.monotonic()
             large = await swell(peer, answers, address, 2 * MIB)
             seconds = time.monotonic() - started
@@ -169,6 +163,6 @@ async def swell(peer, answers, address: str, size: int) -> tuple[dict[str, str],
     }
     body = base64.b64encode(json.dumps({"number": size}).encode()).decode()
     text = json.dumps({"Header": headers, "Body": body}).encode()
-    await peer.publish(address, text, reply="_INBOX.foreign")
+    await peer.publish(address, text, reply="_INBOX.other")
     answer = json.loads((await answers.next_msg(5)).data)
     return answer["Header"], base64.b64decode(answer["Body"] or "")

@@ -1,4 +1,4 @@
-"""Peers that are not as they should be: twice the same, talkative, too many, of other ages."""
+"""Peers with the same id, with too many answers, in too large numbers, or of other versions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import msgpack
 import pytest
 
 from micro import MicroError
-from micro.scope import open_scope
 from tests.faults.clock import lasts, until
 from tests.faults.load import client_of, run_load
-from tests.faults.network import connections, run_fleet
+from tests.faults.network import connections
+from tests.faults.openings import peer_and_client, points_and_client
 from tests.faults.programs.bare import OURS, WATCHES, Frame, record_of, run_peer
 
 GO = {"protocol": "mucp"}
@@ -47,10 +47,7 @@ async def test_two_instances_of_one_id_are_both_used_and_stopped_alone(
         "both are called; no call fails; the other one is called all the time, also by newcomers",
     )
     other = "n2" if first == "n1" else "n1"
-    async with (
-        run_fleet([server.address], tmp_path, 2, "--server-id", "same") as fleet,
-        client_of(server.address) as client,
-    ):
+    async with points_and_client(server, tmp_path, 2, "--server-id", "same") as (fleet, client):
         async with run_load(client, rate=150, kinds=("read", "award")) as load:
             await lasts(0.3)
             (record,) = await client.registry.get_service("points")
@@ -78,8 +75,7 @@ async def test_a_second_instance_at_one_address_is_refused(server, tmp_path, ver
     )
     same = ("--server-id", "same", "--server-address", "points.here")
     async with (
-        run_fleet([server.address], tmp_path, 1, *same) as fleet,
-        client_of(server.address) as client,
+        points_and_client(server, tmp_path, 1, *same) as (fleet, client),
         run_load(client, rate=50, kinds=("read", "award")) as load,
     ):
         with pytest.raises(AssertionError, match=r"address 'points.here' is taken"):
@@ -102,11 +98,7 @@ async def test_answers_may_come_twice_late_and_in_any_order(server, verdict, met
         "connection stays",
     )
     dice = random.Random(29)
-    async with (
-        run_peer(server.address, record_of(metadata)) as peer,
-        client_of(server.address) as client,
-        open_scope() as scope,
-    ):
+    async with peer_and_client(server, record_of(metadata)) as (peer, client, scope):
         calls = [scope.start(fate(client, n, timeout=5.0)) for n in range(200)]
         asked = [await peer.request() for _ in calls]
         before = await numbers(server)
@@ -142,16 +134,12 @@ async def test_answers_may_come_twice_late_and_in_any_order(server, verdict, met
     assert after == before
 
 
-async def test_answers_that_nobody_asked_for_are_counted(server, verdict) -> None:
+async def test_answers_without_a_call_are_counted(server, verdict) -> None:
     row = verdict(
         "A peer answers calls that were never made, on sockets that are open, gone, or never were",
         "all are counted and none is taken for another call's; the connection stays",
     )
-    async with (
-        run_peer(server.address, record_of(OURS)) as peer,
-        client_of(server.address) as client,
-        open_scope() as scope,
-    ):
+    async with peer_and_client(server, record_of(OURS)) as (peer, client, scope):
         call = scope.start(fate(client, 1))
         asked = await peer.request()
         before = await numbers(server)
@@ -187,11 +175,7 @@ async def test_a_service_of_another_age_is_called_in_the_common_dialect(
     )
     unknown = {"future": {"deep": [1, {"x": None}]}, "Weight": 3}
     record = record_of(metadata, **unknown)
-    async with (
-        run_peer(server.address, record) as peer,
-        client_of(server.address) as client,
-        open_scope() as scope,
-    ):
+    async with peer_and_client(server, record) as (peer, client, scope):
         calls = []
         for number in range(2):
             calls.append(scope.start(fate(client, number)))
@@ -203,26 +187,22 @@ async def test_a_service_of_another_age_is_called_in_the_common_dialect(
                 news = {"Action": "create", "Service": record, **unknown}
                 await peer.nats.publish(subject, json.dumps(news).encode())
         got = [await call for call in calls]
-        garbage = client.transport.counters.malformed
+        malformed = client.transport.counters.malformed
 
-    row.measured = f"{got.count(got[0])} of {len(got)} calls answered, {garbage} messages dropped"
+    row.measured = f"{got.count(got[0])} of {len(got)} calls answered, {malformed} messages dropped"
     assert got == [str({"number": 1, "unknown": {}})] * 2
     assert not asked.binary
     assert asked.headers["Micro-Method"] == "Points.Read"
-    assert garbage == 0
+    assert malformed == 0
 
 
-async def test_words_that_only_newer_peers_know_are_no_answers(server, verdict) -> None:
+async def test_unknown_envelopes_and_signals_are_ignored(server, verdict) -> None:
     row = verdict(
         "Before it answers, a peer sends an envelope of version 2, one with a part too many, and "
         "frames with signals that nobody knows, to a call and to a stream",
         "all are passed over, the envelopes counted; the answers come through",
     )
-    async with (
-        run_peer(server.address, record_of(OURS)) as peer,
-        client_of(server.address) as client,
-        open_scope() as scope,
-    ):
+    async with peer_and_client(server, record_of(OURS)) as (peer, client, scope):
         call = scope.start(fate(client, 1))
         asked = await peer.request()
         for bundle in ([2, asked.headers, b"1"], [1, {"Micro-Id": asked.id}, b"1", {}], ["1"], {}):
@@ -238,12 +218,12 @@ async def test_words_that_only_newer_peers_know_are_no_answers(server, verdict) 
             await peer.reply(asked, "", Micro_Error="EOS")
             items = [item async for item in stream]
         got = await call
-        garbage = client.transport.counters.malformed
+        malformed = client.transport.counters.malformed
 
-    row.measured = f"{garbage} envelopes dropped; the call got {got!r}, the stream {items}"
+    row.measured = f"{malformed} envelopes dropped; the call got {got!r}, the stream {items}"
     assert got == "own"
     assert items == ["first", "second"]
-    assert garbage == 4
+    assert malformed == 4
 
 
 @pytest.mark.parametrize("dialect", ["native", "go-micro"])
@@ -265,8 +245,7 @@ async def test_a_caller_of_another_age_is_answered(server, tmp_path, verdict, di
         return Frame({**own, "Micro-Id": id, **named}, body, binary=native)
 
     async with (
-        run_fleet([server.address], tmp_path, 1) as fleet,
-        client_of(server.address) as client,
+        points_and_client(server, tmp_path, 1) as (fleet, client),
         run_peer(server.address) as peer,
     ):
         (record,) = await client.registry.get_service("points")

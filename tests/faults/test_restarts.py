@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.load import client_of, run_load
-from tests.faults.network import run_fleet
+from tests.faults.load import run_load
+from tests.faults.openings import points_and_client
 
 BOUND = 30.0
 
@@ -26,8 +26,7 @@ async def test_a_rolling_restart_loses_no_call_and_no_event(
     )
     stops = []
     async with (
-        run_fleet([server.address], tmp_path) as fleet,
-        client_of(server.address) as client,
+        points_and_client(server, tmp_path) as (fleet, client),
         run_load(client, rate=300) as load,
     ):
         for _ in range(rounds):

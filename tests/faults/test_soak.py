@@ -25,8 +25,8 @@ class Soak:
 
     Attributes:
         done: How often each was made.
-        excused: Spans of time in which an event may be lost, confirmed or not: whoever had taken
-            it was killed or cut off before it could hand it on.
+        excused: Spans of time in which an event may be lost, confirmed or not: its subscriber was
+            killed or cut off before the handler had it.
     """
 
     def __init__(self, server, far, proxy, fleet) -> None:

@@ -1,4 +1,4 @@
-"""Records what go-micro says on the wire, from live peers, as test vectors.
+"""Records what live go-micro peers send, as test vectors.
 
     python -m tests.interop.record
 
@@ -33,7 +33,7 @@ CALLS = (
 
 
 async def record(generation: str, binary: Path) -> list[str]:
-    """What one generation's server and client say to each other."""
+    """What one generation's server and client send to each other."""
     lines: list[str] = []
 
     def note(subject: str, reply: str, data: bytes, headers: dict[str, str] | None) -> None:

@@ -1,4 +1,4 @@
-"""What the interop tests showed, as the table in `docs/interop.md`."""
+"""The results of the interop tests, as the table in `docs/interop.md`."""
 
 from __future__ import annotations
 

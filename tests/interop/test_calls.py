@@ -31,7 +31,7 @@ async def test_python_calls_go(client: Client, go_server: GoServer) -> None:
 
 
 @cell("error with code and detail", GO_CALLS)
-async def test_go_learns_code_and_detail(go: GoPeer, python_events: object) -> None:
+async def test_go_receives_code_and_detail(go: GoPeer, python_events: object) -> None:
     line = await go.call("Greeter.Fail", name="John")
 
     assert line["error"]["code"] == 400
@@ -40,7 +40,7 @@ async def test_go_learns_code_and_detail(go: GoPeer, python_events: object) -> N
 
 
 @cell("error with code and detail", PYTHON_CALLS)
-async def test_python_learns_code_and_detail(client: Client, go_server: GoServer) -> None:
+async def test_python_receives_code_and_detail(client: Client, go_server: GoServer) -> None:
     with pytest.raises(BadRequest, match="bad name John") as caught:
         await client.call(go_server.name, "Greeter.Fail", Req(name="John"), Rsp)
 
@@ -48,14 +48,14 @@ async def test_python_learns_code_and_detail(client: Client, go_server: GoServer
 
 
 @cell("error with a code of one's own", GO_CALLS)
-async def test_go_learns_any_code(go: GoPeer, python_events: object) -> None:
+async def test_go_receives_any_code(go: GoPeer, python_events: object) -> None:
     line = await go.call("Greeter.FailWith", name="teapot", count=418)
 
     assert (line["error"]["code"], line["error"]["detail"]) == (418, "teapot")
 
 
 @cell("error with a code of one's own", PYTHON_CALLS)
-async def test_python_learns_any_code(client: Client, go_server: GoServer) -> None:
+async def test_python_receives_any_code(client: Client, go_server: GoServer) -> None:
     with pytest.raises(MicroError, match="teapot") as caught:
         await client.call(go_server.name, "Greeter.FailWith", Req(name="teapot", count=418), Rsp)
 
@@ -63,7 +63,7 @@ async def test_python_learns_any_code(client: Client, go_server: GoServer) -> No
 
 
 @cell("unexpected error", GO_CALLS)
-async def test_go_learns_no_secrets(go: GoPeer, python_events: object) -> None:
+async def test_go_receives_no_secrets(go: GoPeer, python_events: object) -> None:
     line = await go.call("Greeter.Plain", name="John")
 
     assert (line["error"]["code"], line["error"]["detail"]) == (500, "the handler failed")
@@ -82,14 +82,16 @@ async def test_a_go_panic_ends_at_the_deadline(client: Client, go_server: GoServ
 
 
 @cell("unknown endpoint", GO_CALLS)
-async def test_go_is_told_of_an_unknown_endpoint(go: GoPeer, python_events: object) -> None:
+async def test_go_receives_404_for_an_unknown_endpoint(go: GoPeer, python_events: object) -> None:
     line = await go.call("Greeter.Nope")
 
     assert line["error"]["code"] == 404
 
 
 @cell("unknown endpoint", PYTHON_CALLS)
-async def test_python_is_told_of_an_unknown_endpoint(client: Client, go_server: GoServer) -> None:
+async def test_python_receives_an_error_for_an_unknown_endpoint(
+    client: Client, go_server: GoServer
+) -> None:
     with pytest.raises(MicroError, match="can't find method Nope"):
         await client.call(go_server.name, "Greeter.Nope", Req(), Rsp)
 
@@ -128,14 +130,14 @@ async def test_python_sends_bytes(client: Client, go_server: GoServer) -> None:
 
 
 @cell("json-rpc, the oldest dialect", GO_CALLS)
-async def test_go_speaks_json_rpc(go: GoPeer, python_events: object) -> None:
+async def test_go_calls_in_json_rpc(go: GoPeer, python_events: object) -> None:
     line = await go.call("Greeter.Hello", "--content-type", "application/json-rpc", name="John")
 
     assert line == {"result": {"msg": "Hello John"}}
 
 
 @cell("json-rpc, the oldest dialect", GO_CALLS)
-async def test_go_learns_errors_in_json_rpc(go: GoPeer, python_events: object) -> None:
+async def test_go_receives_errors_in_json_rpc(go: GoPeer, python_events: object) -> None:
     line = await go.call("Greeter.Fail", "--content-type", "application/json-rpc", name="John")
 
     assert "bad name John" in line["error"]["detail"]

@@ -16,9 +16,7 @@ cell = pytest.mark.cell
 
 
 @cell("publish and subscribe", GO_CALLS)
-async def test_python_hears_what_go_publishes(
-    go: GoPeer, python_events: asyncio.Queue[str]
-) -> None:
+async def test_python_receives_events_of_go(go: GoPeer, python_events: asyncio.Queue[str]) -> None:
     await go.run("publish", "--topic", TOPIC, "--json", '{"name": "event"}', "--count", "5")
 
     async with asyncio.timeout(10):
@@ -27,11 +25,11 @@ async def test_python_hears_what_go_publishes(
 
 
 @cell("publish and subscribe", PYTHON_CALLS)
-async def test_go_hears_what_python_publishes(client: Client, go_server: GoServer) -> None:
+async def test_go_receives_events_of_python(client: Client, go_server: GoServer) -> None:
     await client.publish(TOPIC, Req(name="from python"))
     await client.flush()
 
-    # The Go server hears what other tests publish, too.
+    # The Go server receives the events of other tests, too.
     while (await asyncio.to_thread(go_server.wait_for, "received"))["name"] != "from python":
         continue
 
@@ -104,7 +102,9 @@ async def test_python_finds_go_in_the_registry(client: Client, go_server: GoServ
 
 
 @cell("registry: watch registration and deregistration", GO_CALLS)
-async def test_go_watches_python_come_and_go(go: GoPeer, nats_server: NatsServer) -> None:
+async def test_go_watches_python_register_and_deregister(
+    go: GoPeer, nats_server: NatsServer
+) -> None:
     name = f"guest-{go.generation}"
     process = await go.start("watch", "--max", "0", "--timeout", "30s")
     try:
@@ -122,7 +122,7 @@ async def test_go_watches_python_come_and_go(go: GoPeer, nats_server: NatsServer
 
 
 @cell("registry: watch registration and deregistration", PYTHON_CALLS)
-async def test_python_watches_go_come_and_go(go: GoPeer, client: Client) -> None:
+async def test_python_watches_go_register_and_deregister(go: GoPeer, client: Client) -> None:
     name = f"visitor-{go.generation}"
     counts = []
     async with client.registry.watch(name) as changes, asyncio.timeout(30):

@@ -1,4 +1,4 @@
-"""Services that say again and again that they are there, and all generations side by side."""
+"""Services that register again and again, and all generations side by side."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ cell = pytest.mark.cell
 
 
 @asynccontextmanager
-async def heard(address: str, word: str, times: int) -> AsyncIterator[asyncio.Event]:
-    """Listen to all that is said on the server; the event is set at so many mentions of a word."""
+async def heard(address: str, text: str, times: int) -> AsyncIterator[asyncio.Event]:
+    """Listen to every message on the server; the event is set when `times` of them had a text."""
     connection = await nats.connect(address)
     enough = asyncio.Event()
     left = times
 
     async def listen(message: Msg) -> None:
         nonlocal left
-        if word.encode() in message.data and not message.subject.startswith("_INBOX"):
+        if text.encode() in message.data and not message.subject.startswith("_INBOX"):
             left -= 1
             if left <= 0:
                 enough.set()

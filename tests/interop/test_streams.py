@@ -39,7 +39,7 @@ async def test_python_reads_a_stream_of_go(client: Client, go_server: GoServer) 
     PYTHON_CALLS,
     fault="W1: items overwritten by later ones",
 )
-async def test_go_overwrites_quick_items(client: Client, go_server: GoServer) -> None:
+async def test_go_overwrites_items_without_a_pause(client: Client, go_server: GoServer) -> None:
     request = Req(name="John", count=3)
     async with client.stream(go_server.name, "Greeter.Count", request, Rsp) as answers:
         found = [answer.msg async for answer in answers]
@@ -49,7 +49,7 @@ async def test_go_overwrites_quick_items(client: Client, go_server: GoServer) ->
 
 
 @cell("server stream, items without a pause", GO_CALLS)
-async def test_python_overwrites_nothing(go: GoPeer, python_events: object) -> None:
+async def test_python_overwrites_no_item(go: GoPeer, python_events: object) -> None:
     text = '{"name": "John", "count": 500}'
     lines = await go.run("stream", "--endpoint", "Greeter.Count", "--json", text)
 
@@ -57,7 +57,7 @@ async def test_python_overwrites_nothing(go: GoPeer, python_events: object) -> N
 
 
 @cell("error in a stream", GO_CALLS)
-async def test_go_learns_of_an_error_in_a_stream(go: GoPeer, python_events: object) -> None:
+async def test_go_receives_an_error_in_a_stream(go: GoPeer, python_events: object) -> None:
     lines = await go.run("stream", "--endpoint", "Greeter.BreakOff", "--json", "{}")
 
     assert items(lines) == ["item 0"]

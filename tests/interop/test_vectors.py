@@ -1,4 +1,4 @@
-"""What was recorded from live peers, proven where no Go is installed."""
+"""Frames recorded from live peers, checked where no Go is installed."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def pack(frame: Frame, **more: object) -> bytes:
 
 
 class Peer:
-    """Serves `points` and calls whom it likes.
+    """Serves `points` and calls other peers.
 
     Args:
         connection: Of nats-py.
@@ -80,13 +80,13 @@ class Peer:
         await self.nats.flush()
 
     async def ask(self, address: str, frame: Frame, **more: object) -> None:
-        """Send a frame to somebody's listener, all of them on one socket."""
+        """Send a frame to a listener, all of them on one socket."""
         self._asked += 1
         number = f".{self._asked}" if frame.binary else ""
         await self.nats.publish(address, pack(frame, **more), reply=f"{self.inbox}.0{number}")
 
     async def babble(self, address: str, data: bytes) -> None:
-        """Send anything to somebody's listener."""
+        """Send anything to a listener."""
         await self.nats.publish(address, data, reply=f"{self.inbox}.1.1")
 
     async def answer(self) -> Frame:
@@ -118,7 +118,7 @@ def _frames(message: Any) -> list[Frame]:
 
 
 def record_of(metadata: Mapping[str, str] | None, **more: object) -> dict[str, object]:
-    """What a registry tells of the peer; `more` is what nobody here knows."""
+    """What a registry tells of the peer; `more` has fields that readers do not know."""
     node = {"id": "points-bare", "address": "bare.points", "metadata": metadata, **more}
     return {"name": "points", "version": "1", "metadata": None, "nodes": [node], **more}
 

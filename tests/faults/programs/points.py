@@ -134,7 +134,7 @@ async def swell(job: Job) -> str:
 
 @service.handler
 async def beats(job: Job) -> AsyncIterator[Done]:
-    """Say one thing, then nothing for ever."""
+    """Send one item, then nothing."""
     yield Done(number=job.number, node=NODE)
     await asyncio.Event().wait()
 

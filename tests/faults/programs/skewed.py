@@ -7,7 +7,7 @@ import time
 
 shift = float(os.environ.get("CLOCK_SHIFT", "0"))
 _time, _time_ns = time.time, time.time_ns
-# Before anything else is imported, so that nobody gets hold of the right ones.
+# Before anything else is imported, so that no module keeps the real clocks.
 time.time = lambda: _time() + shift
 time.time_ns = lambda: _time_ns() + int(shift * 1e9)
 

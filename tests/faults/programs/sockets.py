@@ -33,7 +33,7 @@ async def read(job: Job) -> Job:
 
 @service.handler
 async def tick(job: Job) -> AsyncIterator[int]:
-    """Say a number, then nothing more for ever."""
+    """Send a number, then nothing more."""
     yield job.number
     await asyncio.Event().wait()
 
@@ -55,7 +55,7 @@ async def count() -> dict[str, int]:
 
 
 class Deaf(Receiver):
-    """Somebody who only wants to have a socket."""
+    """A receiver that ignores what it receives."""
 
     def received(self, messages: Sequence[Message]) -> None:
         """Hear nothing."""

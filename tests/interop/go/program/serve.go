@@ -15,7 +15,7 @@ import (
 )
 
 // settle is how long a new subscription gets to reach the NATS server.
-// go-micro makes it in the background and tells nobody when it is there.
+// go-micro makes it in the background and does not report when it is there.
 const settle = 200 * time.Millisecond
 
 func serve(flags *flag.FlagSet, args []string) error {
