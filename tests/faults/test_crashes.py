@@ -1,4 +1,4 @@
-"""An instance dies under load, without a word."""
+"""An instance is killed under load."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tests.faults.openings import points_and_client
 def watch_calls(client) -> list[tuple[float, str]]:
     """Every bundle with a call in it that is sent from now on: when, and where to."""
     sent = []
-    connection = client.transport._connection
-    put = connection.put
+    outbox = client.transport._outbox
+    put = outbox.put
 
     def noting(subject, reply, payload):
         if b"Points." in payload:
             sent.append((time.monotonic(), subject))
         put(subject, reply, payload)
 
-    connection.put = noting
+    outbox.put = noting
     return sent
 
 
