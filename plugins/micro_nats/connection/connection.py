@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from micro.backend import BackendOptions, ConnectionState
@@ -13,8 +12,9 @@ from micro.errors import ConnectionLost
 from micro.scope import Scope, open_scope
 from micro_nats.connection.announcer import Announcer
 from micro_nats.connection.handshake import Greeting
+from micro_nats.connection.lame_duck import LameDuck
 from micro_nats.connection.link import NO_CONNECTION, Callback, NatsLink
-from micro_nats.connection.observer import Observer
+from micro_nats.connection.observer import Observer, Observers
 from micro_nats.connection.options import read_options
 from micro_nats.connection.reconnect import Dialer
 from micro_nats.connection.server_errors import ServerErrors
@@ -26,8 +26,8 @@ __all__ = ["Connection", "Observer", "Subscription", "open_connection"]
 log = logging.getLogger("micro.nats")
 
 _CHECK_SECONDS = 2.0
-_MAX_LEAVE_DELAY_SECONDS = 1.0
-_DEFAULT_MAX_PAYLOAD = 1 << 20
+# nats-server's own default; it counts until the first connection tells the real limit.
+_DEFAULT_MAX_PAYLOAD_BYTES = 1 << 20
 
 
 class Connection(Observer):
@@ -44,18 +44,18 @@ class Connection(Observer):
         self._dialer = Dialer(self._settings, scope, self._open_link)
         self._announcer = Announcer(options)
         self._subscriptions = Subscriptions()
-        self._errors = ServerErrors(self._announcer, self._subscriptions, self._tell_denied)
-        self._observers: list[Observer] = []
+        self._observers = Observers()
+        self._errors = ServerErrors(self._announcer, self._subscriptions, self._observers)
+        self._lame_duck = LameDuck(self._announcer, self._dialer)
         self._link: NatsLink | None = None
         self._restored = asyncio.Event()
         self._broken = asyncio.Event()
         self._closing = False
         self._watching_delay = False
-        self._leaving: asyncio.TimerHandle | None = None
 
     def observe(self, observer: Observer) -> None:
         """Tell `observer` of what happens to the connection, until it is closed."""
-        self._observers.append(observer)
+        self._observers.add(observer)
 
     @property
     def connected(self) -> bool:
@@ -65,7 +65,7 @@ class Connection(Observer):
     @property
     def max_payload(self) -> int:
         """The server's limit for one message's headers and payload, in bytes."""
-        return self._link.max_payload if self._link is not None else _DEFAULT_MAX_PAYLOAD
+        return self._link.max_payload if self._link is not None else _DEFAULT_MAX_PAYLOAD_BYTES
 
     @property
     def connect_timeout(self) -> float:
@@ -105,11 +105,9 @@ class Connection(Observer):
         if self._link is not None:
             return
         try:
-            async with asyncio.timeout(0.0 if self._closing else timeout) as bound:
+            async with asyncio.timeout(0.0 if self._closing else timeout):
                 await self._restored.wait()
         except TimeoutError:
-            if not bound.expired():
-                raise
             raise ConnectionLost(f"no connection to the NATS server for {timeout} s") from None
 
     async def check(self) -> None:
@@ -120,11 +118,9 @@ class Connection(Observer):
             Forbidden: the server has taken back the permission for a subscription.
         """
         try:
-            async with asyncio.timeout(_CHECK_SECONDS) as bound:
+            async with asyncio.timeout(_CHECK_SECONDS):
                 await self.flush()
         except TimeoutError:
-            if not bound.expired():
-                raise
             raise ConnectionLost(f"no answer from the NATS server in {_CHECK_SECONDS} s") from None
         self._subscriptions.check()
 
@@ -197,7 +193,7 @@ class Connection(Observer):
         self._restored.clear()
         self._broken.set()
         self._announcer.emit(ConnectionState.DISCONNECTED, error.detail)
-        self._tell(lambda observer: observer.on_lost(error))
+        self._observers.on_lost(error)
 
     def on_error(self, text: str) -> None:
         """Tell those whom the error concerns."""
@@ -206,12 +202,8 @@ class Connection(Observer):
     def on_info(self, info: Mapping[str, object]) -> None:
         """Learn of other servers; leave one that is about to stop if there is another."""
         self._dialer.discover(info)
-        if info.get("ldm") and self._link is not None:
-            self._announcer.emit(ConnectionState.LAME_DUCK, "the server is about to stop")
-            if self._dialer.has_choice and self._leaving is None:
-                delay = random.uniform(0, _MAX_LEAVE_DELAY_SECONDS)
-                loop = asyncio.get_running_loop()
-                self._leaving = loop.call_later(delay, self._leave, self._link)
+        if self._link is not None:
+            self._lame_duck.on_info(info, self._link)
 
     async def connect(self) -> None:
         """Open the first connection, within the connect timeout."""
@@ -232,22 +224,20 @@ class Connection(Observer):
                 continue
             self._restored.set()
             self._announcer.emit(ConnectionState.RECONNECTED, self._dialer.current)
-            self._tell(lambda observer: observer.on_restored())
+            self._observers.on_restored()
 
     async def aclose(self) -> None:
         """Close the connection after all that was sent."""
         self._closing = True
         self._restored.clear()
         self._subscriptions.close()
-        if self._leaving is not None:
-            self._leaving.cancel()
+        self._lame_duck.close()
         if self._link is not None:
             await self._link.aclose()
         self._set_link(None)
         await self._dialer.discard()
         self._announcer.close()
-        closed = ConnectionLost("the connection was closed")
-        self._tell(lambda observer: observer.on_lost(closed))
+        self._observers.on_lost(ConnectionLost("the connection was closed"))
         self._announcer.emit(ConnectionState.CLOSED, "")
 
     def _open_link(self, greeting: Greeting) -> NatsLink:
@@ -267,15 +257,10 @@ class Connection(Observer):
         self._link = self._subscriptions.link = link
 
     async def _resubscribe(self, link: NatsLink) -> bool:
-        """Subscribe to everything on a new link; returns whether it is still up after that.
-
-        All subscriptions leave in one write before the link can be used: what this process
-        publishes after a loss reaches its own subscribers.
-        """
+        """Subscribe to everything on a new link; returns whether it is still up after that."""
         try:
-            if not link.connected:
-                raise ConnectionLost("the server closed the connection")
-            link.write(self._subscriptions.commands())
+            # In this order, and without a wait between: no one can publish on the link before.
+            self._subscriptions.restore(link)
             self._set_link(link)
             await link.ping()
         except ConnectionLost as error:
@@ -288,22 +273,10 @@ class Connection(Observer):
     def _note_failure(self, reason: str) -> None:
         self._announcer.emit(ConnectionState.ERROR, f"cannot reconnect: {reason}")
 
-    def _leave(self, link: NatsLink) -> None:
-        self._leaving = None
-        if link is self._link:
-            link.fail(ConnectionLost("the server is about to stop"))
-
     def _require_link(self) -> NatsLink:
         if self._link is None:
             raise ConnectionLost(NO_CONNECTION)
         return self._link
-
-    def _tell_denied(self, subject: str) -> None:
-        self._tell(lambda observer: observer.on_denied(subject))
-
-    def _tell(self, what: Callable[[Observer], None]) -> None:
-        for observer in self._observers:
-            what(observer)
 
 
 @asynccontextmanager

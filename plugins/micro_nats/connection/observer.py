@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from micro.errors import ConnectionLost
 
-__all__ = ["Observer"]
+__all__ = ["Observer", "Observers"]
 
 
 class Observer:
@@ -30,3 +30,29 @@ class Observer:
 
     def on_info(self, info: Mapping[str, object]) -> None:
         """The server sent INFO: other servers, or lame duck mode."""
+
+
+class Observers(Observer):
+    """Tells several observers of the same, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._all: list[Observer] = []
+
+    def add(self, observer: Observer) -> None:
+        """Tell `observer` from now on."""
+        self._all.append(observer)
+
+    def on_lost(self, error: ConnectionLost) -> None:
+        """See `Observer.on_lost`."""
+        for observer in self._all:
+            observer.on_lost(error)
+
+    def on_restored(self) -> None:
+        """See `Observer.on_restored`."""
+        for observer in self._all:
+            observer.on_restored()
+
+    def on_denied(self, subject: str) -> None:
+        """See `Observer.on_denied`."""
+        for observer in self._all:
+            observer.on_denied(subject)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from micro.backend import ConnectionState
 from micro_nats.connection.announcer import Announcer
+from micro_nats.connection.observer import Observer
 from micro_nats.connection.subscriptions import Subscriptions
 
 __all__ = ["ServerErrors"]
@@ -18,18 +19,18 @@ class ServerErrors:
     Args:
         announcer: Tells the application.
         subscriptions: Learn which of them are refused.
-        on_denied: Called with a subject that this user may not publish to.
+        observer: Told of each subject that this user may not publish to.
     """
 
     def __init__(
         self,
         announcer: Announcer,
         subscriptions: Subscriptions,
-        on_denied: Callable[[str], None],
+        observer: Observer,
     ) -> None:
         self._announcer = announcer
         self._subscriptions = subscriptions
-        self._on_denied = on_denied
+        self._observer = observer
         self._expected: dict[str, set[str]] = {}
 
     @contextmanager
@@ -57,6 +58,6 @@ class ServerErrors:
         kind = "publish" if publication else "subscribe"
         self._announcer.emit_limited(ConnectionState.DENIED, text, kind=kind)
         if publication:
-            self._on_denied(subject)
+            self._observer.on_denied(subject)
         else:
             self._subscriptions.deny(subject, text)

@@ -86,11 +86,18 @@ class Subscriptions:
         subscription.active = True
         return subscription
 
-    def commands(self) -> bytes:
-        """What subscribes to everything on a new link."""
+    def restore(self, link: NatsLink) -> None:
+        """Subscribe to everything on a new link, in one write, before it is used.
+
+        The server reads a connection in order, so what this process publishes after a loss
+        reaches its own subscribers.
+
+        Raises:
+            ConnectionLost: the link broke.
+        """
         for subscription in self._known.values():
             subscription.denied = ""
-        return b"".join(subscription.command for subscription in self._known.values())
+        link.write(b"".join([subscription.command for subscription in self._known.values()]))
 
     async def drain(self, subscription: Subscription) -> None:
         """See `Subscription.drain`."""

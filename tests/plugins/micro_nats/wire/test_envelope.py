@@ -39,7 +39,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("frame", ENVELOPES)
-def test_a_frame_of_gos_is_written_back_byte_for_byte(frame: bytes) -> None:
+def test_a_go_micro_frame_is_written_back_byte_for_byte(frame: bytes) -> None:
     # A message here has a body, if an empty one: Go's nil body comes back as its empty one.
     assert encode_json(decode_json(frame)) == frame.replace(b'"Body":null', b'"Body":""')
 
@@ -64,7 +64,7 @@ def test_go_writes_some_characters_its_own_way() -> None:
         (b'{"Header":{"a":"\xff"}}', Message({"a": "\ufffd"}, b"")),
     ],
 )
-def test_whatever_go_reads_is_read(frame: bytes, message: Message) -> None:
+def test_all_that_go_reads_is_read(frame: bytes, message: Message) -> None:
     assert decode_json(frame) == message
 
 
@@ -92,7 +92,7 @@ def test_what_is_no_envelope_is_a_codec_error(frame: bytes) -> None:
 
 
 @given(MESSAGES)
-def test_every_message_survives_gos_envelope(message: Message) -> None:
+def test_every_message_survives_go_micros_envelope(message: Message) -> None:
     frame = encode_json(message)
 
     assert decode_json(frame) == message
@@ -113,7 +113,15 @@ def test_a_full_bundle_is_read() -> None:
     assert decode_bundle(bundle_of([pack_message(m) for m in messages])) == messages
 
 
-def test_a_goodbye_is_told_from_messages() -> None:
+def test_the_bytes_of_a_bundle_stay_as_they_are() -> None:
+    data = bundle_of([pack_message(Message({"a": "b"}, b"c")), pack_message(Message({}, b""))])
+
+    assert data.hex() == "9501" + "81a161a162" + "c40163" + "80" + "c400"
+    assert CLOSE_FRAME.hex() == "9101"
+    assert json.loads(encode_json(Message({}, b""))) == {"Header": {}, "Body": ""}
+
+
+def test_a_close_frame_is_told_from_messages() -> None:
     with pytest.raises(CloseFrame):
         decode_any(CLOSE_FRAME)
 
