@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Generic, TypeVar
 
 from micro.concurrency.budget import process_budget
+from micro.concurrency.pace import Pace
 
 __all__ = ["MAX_WAITING_BYTES", "MESSAGE_OVERHEAD_BYTES", "Admission", "Limiter"]
 
@@ -20,8 +21,6 @@ MAX_WAITING_BYTES = 32 << 20
 
 MESSAGE_OVERHEAD_BYTES = 512
 """Bytes, about, that a message takes beside its body."""
-
-_SMOOTHING = 1 / 8
 
 
 class Admission(Enum):
@@ -49,8 +48,8 @@ class Limiter(Generic[T]):
     """
 
     __slots__ = (
-        "_interval",
         "_limit",
+        "_pace",
         "_queue",
         "_start",
         "_started_at",
@@ -72,7 +71,7 @@ class Limiter(Generic[T]):
         self._weight = 0
         self._starting = False
         self._waiting: OrderedDict[int, tuple[T, int]] = OrderedDict()
-        self._interval = 0.0
+        self._pace = Pace(min_starts=16, min_seconds=0.1)
         self._started_at = 0.0
 
     @property
@@ -111,7 +110,7 @@ class Limiter(Generic[T]):
         if (
             waiting >= self._queue
             or self._weight > MAX_WAITING_BYTES
-            or waiting * self._interval > patience
+            or self._pace.wait(waiting) > patience
         ):
             return Admission.REFUSED
         weight = self._weigh(item)
@@ -140,8 +139,8 @@ class Limiter(Generic[T]):
     def _measure(self) -> None:
         """Note the time between two starts while others wait: how fast the queue moves."""
         now = time.monotonic()
-        passed, self._started_at = now - self._started_at, now
-        self._interval += (passed - self._interval) * (_SMOOTHING if self._interval else 1)
+        self._pace.note(now - self._started_at, 1)
+        self._started_at = now
 
     def _forget_weight(self, weight: int) -> None:
         self._weight -= weight

@@ -25,7 +25,11 @@ STANDING_SECONDS = 1.0
 """A queue that has not been empty for this long is overload, no longer a burst."""
 
 TARGET_SECONDS = 0.1
-"""The wait that a standing queue is kept at (as CoDel does, RFC 8289)."""
+"""The wait that a standing queue is kept at (as CoDel does, RFC 8289), or more for the patient."""
+
+_TARGET_SHARE = 0.4
+"""The share of an item's patience that a standing queue may take: many callers that each wait for
+their answers, with seconds to spare, are no overload."""
 
 _FIRST_BURST = 64
 _MAX_BURST = 4096
@@ -111,7 +115,9 @@ class Pacer(Generic[T]):
             return Admission.RUN
         if lane.waiting:
             standing = now - lane.since > STANDING_SECONDS
-            limit = min(TARGET_SECONDS, patience) if standing else patience
+            limit = patience
+            if standing:
+                limit = min(patience, max(TARGET_SECONDS, patience * _TARGET_SHARE))
             if len(lane.waiting) * lane.interval > limit:
                 return Admission.REFUSED
         else:

@@ -143,12 +143,26 @@ def test_an_item_is_refused_when_the_queue_takes_longer_than_its_patience(
     now = 100.0
     monkeypatch.setattr("micro.concurrency.limiter.time.monotonic", lambda: now)
     limiter = Limiter[int](1, 1000, started.append, lambda _: 1)
-    for number in range(6):
+    for number in range(23):
         limiter.admit(number)
-    for _ in range(3):
+    for _ in range(20):
         now += 1.0
         limiter.release()
 
     assert limiter.waiting == 2
-    assert limiter.admit(7, patience=1.9) is REFUSED
-    assert limiter.admit(7, patience=2.1) is QUEUED
+    assert limiter.admit(30, patience=1.9) is REFUSED
+    assert limiter.admit(30, patience=2.1) is QUEUED
+
+
+def test_a_few_slow_starts_are_no_reason_to_refuse(
+    started: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("micro.concurrency.limiter.time.monotonic", lambda: now)
+    limiter = Limiter[int](1, 1000, started.append, lambda _: 1)
+    for number in range(100):
+        limiter.admit(number)
+    now += 30.0
+    limiter.release()
+
+    assert limiter.admit(200, patience=2.5) is QUEUED

@@ -117,7 +117,7 @@ async def test_handlers_that_use_the_processor_keep_their_pace_under_overload(
         options = {"retries": 0, "timeout": DEADLINE_SECONDS}
         before = program.cpu()
         async with (
-            run_load(other, rate=30, kinds=("read",), **options) as light,
+            run_load(other, rate=10, kinds=("read",), **options) as light,
             run_load(client, rate=rate, kinds=("burn",), seconds=CPU_SECONDS, **options) as load,
         ):
             await lasts(3.0)
