@@ -162,7 +162,6 @@ def test_null_is_not_taken_for_a_value_that_go_could_not_mean_so():
         (int, b'"secret"', "Input should be a valid integer, unable to parse string as an integer"),
         (Award, b"{", "Invalid JSON: EOF while parsing an object at line 1 column 1"),
         (Award, b"[" * 100_000, "Invalid JSON: recursion limit exceeded at line 1 column 202"),
-        (Award, b'"\xff"', "Invalid JSON: invalid unicode code point at line 1 column 2"),
         (Order, b'{"\\u001b[1m":1}', "?[1m: Extra inputs are not permitted"),
         (list[int], b"[" + b"{}," * 1000 + b"{}]", "1001 values do not fit"),
     ],
@@ -172,6 +171,12 @@ def test_the_error_names_the_path_of_a_wrong_value_and_not_the_value(type_, data
         decode(type_, data)
 
     assert caught.value.detail == detail
+
+
+def test_bytes_that_are_no_text_are_named():
+    # Versions of pydantic-core differ in the column.
+    with pytest.raises(CodecError, match=r"Invalid JSON: invalid unicode code point at line 1 "):
+        decode(Award, b'"\xff"')
 
 
 def test_the_text_of_many_errors_is_bounded():
