@@ -24,6 +24,7 @@ from micro.errors import (
     Unauthorized,
     Unavailable,
 )
+from micro.events.stream import EventStream
 from micro.handlers.raises import raises
 from micro.memory import MemoryBackend
 from micro.message import Message
@@ -31,6 +32,7 @@ from micro.middleware import Layer, Next, Request, Response
 from micro.plugins import Backends
 from micro.service import Service, open_client
 from micro.settings.load import Settings, load_settings
+from micro.topic import Topic
 
 __all__ = [
     "Backends",
@@ -46,6 +48,7 @@ __all__ = [
     "Context",
     "Deadline",
     "DeadlineExceeded",
+    "EventStream",
     "Forbidden",
     "InternalError",
     "Layer",
@@ -63,6 +66,7 @@ __all__ = [
     "ServiceUnavailable",
     "Settings",
     "Strategy",
+    "Topic",
     "Unauthorized",
     "Unavailable",
     "Where",

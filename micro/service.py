@@ -27,12 +27,14 @@ from micro.runtime.lifecycle import ServiceRunner
 from micro.runtime.process import open_backends, run_main
 from micro.settings.load import PARTS, Settings
 from micro.telemetry.metrics import Metrics
+from micro.topic import Topic
 from micro.transport.contract import Transport
 
 __all__ = ["ConnectionHook", "Hook", "Service", "define", "open_client"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+E = TypeVar("E")
 C = TypeVar("C", bound=Callable[[ConnectionEvent], None])
 
 
@@ -145,22 +147,28 @@ class Service:
         return target
 
     def subscriber(
-        self, topic: str, *, queue: Queue = SERVICE_QUEUE, **bounds: Unpack[SubscriberBounds]
+        self,
+        topic: str | Topic[Any],
+        *,
+        queue: Queue = SERVICE_QUEUE,
+        **bounds: Unpack[SubscriberBounds],
     ) -> Callable[[F], F]:
         """Handle the events of a topic.
 
         Args:
-            topic: A topic, or a pattern with `*` and `>`.
+            topic: A `Topic`, a topic's name, or a pattern with `*` and `>`.
             queue: The group of which one member gets each event: the service's name when not
                 given. With `None` every instance gets every event.
             **bounds: See `SubscriberBounds`; the settings hold for those that are not given.
 
         Raises:
-            HandlerError: the signature cannot be served, or a bound makes no sense.
+            HandlerError: the signature cannot be served, a bound makes no sense, the function
+                handles another type than the topic's, or the service knows the topic with
+                another type.
             InvalidName: the topic or the queue cannot be used.
             UsageError: the service is running.
         """
-        if not isinstance(topic, str):
+        if not isinstance(topic, str | Topic):
             raise HandlerError(
                 f"subscriber() takes a topic, got {topic!r}: write @service.subscriber('topic')"
             )
@@ -227,9 +235,29 @@ class Service:
         """What the service has counted, by name; see "Metrics" in the operations guide."""
         return self._metrics
 
+    @overload
+    async def publish(
+        self,
+        topic: Topic[E],
+        event: E,
+        *,
+        headers: dict[str, str] | None = ...,
+        confirm: bool = ...,
+    ) -> None: ...
+
+    @overload
     async def publish(
         self,
         topic: str,
+        event: Any,
+        *,
+        headers: dict[str, str] | None = ...,
+        confirm: bool = ...,
+    ) -> None: ...
+
+    async def publish(
+        self,
+        topic: str | Topic[Any],
         event: Any,
         *,
         headers: dict[str, str] | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -12,10 +13,12 @@ from micro.broker import Delivery
 from micro.cli.body import headers_from, read_body
 from micro.cli.group import SettingsCommand, seconds, settings_of
 from micro.cli.output import as_line, as_value, on_terminal, one_line, say
-from micro.codec import Raw
-from micro.errors import DeadlineExceeded
+from micro.cli.targets import load_name
+from micro.codec import Codecs, Raw, default_codecs
+from micro.errors import CodecError, ConfigError, DeadlineExceeded
 from micro.settings.load import Settings
 from micro.telemetry.printable import printable
+from micro.topic import Topic, name_of
 
 __all__ = ["publish", "subscribe"]
 
@@ -30,11 +33,15 @@ _MAX_WAITING_EVENTS = 65_536
 def publish(ctx: click.Context, topic: str, body: str, pairs: Sequence[str]) -> None:
     """Publish BODY on TOPIC; return when the server has it.
 
+    TOPIC is a name, or module:name or path.py:name of a Topic, whose type BODY must have then.
+
     BODY is JSON, {} when not given; - reads it from standard input, @FILE from a file.
     """
     settings = settings_of(ctx)
+    where = _topic(topic)
     event = read_body(body, settings.client_content_type)
-    asyncio.run(_publish(settings, topic, event, headers_from(pairs)))
+    _check_event(where, event, settings.client_content_type)
+    asyncio.run(_publish(settings, name_of(where), event, headers_from(pairs)))
 
 
 @click.command(cls=SettingsCommand)
@@ -54,10 +61,36 @@ def subscribe(
 ) -> None:
     """Print the events of TOPIC, one a line, until Ctrl-C.
 
-    TOPIC may be a pattern: * stands for one token, a last > for one or more.
+    TOPIC may be a pattern: * stands for one token, a last > for one or more. It may also be
+    module:name or path.py:name of a Topic.
     """
     events = _Events(as_object=as_object, count=count)
-    asyncio.run(_subscribe(settings_of(ctx), topic, queue, events, timeout))
+    name = name_of(_topic(topic))
+    asyncio.run(_subscribe(settings_of(ctx), name, queue, events, timeout))
+
+
+def _topic(text: str) -> str | Topic[Any]:
+    """A topic's name as it is; what `module:name` stands for.
+
+    Raises:
+        ConfigError: there is no such Topic.
+    """
+    if ":" not in text:
+        return text
+    found = load_name(text)
+    if not isinstance(found, Topic):
+        raise ConfigError(f"target {text!r}: it is not a Topic but {type(found).__name__}")
+    return found
+
+
+def _check_event(topic: str | Topic[Any], event: Raw, content_type: str) -> None:
+    """Refuse a body that is not of the topic's type; the body itself is published."""
+    if isinstance(topic, str):
+        return
+    try:
+        Codecs(default_codecs()).decoder_for(content_type, topic.type)(event)
+    except CodecError as error:
+        raise click.UsageError(f"the body is not an event of {topic}: {error.detail}") from error
 
 
 async def _publish(settings: Settings, topic: str, event: Raw, headers: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The targets of `micro run`: files and modules, and the services in them."""
+"""Targets of commands: files and modules, and the services, topics and contracts in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from types import ModuleType
 from micro.errors import ConfigError, UsageError
 from micro.service import Service
 
-__all__ = ["load_services", "source_folder"]
+__all__ = ["load_name", "load_services", "source_folder"]
 
 _log = logging.getLogger("micro.cli")
 
@@ -29,8 +29,7 @@ def load_services(targets: Iterable[str]) -> list[Service]:
     Raises:
         ConfigError: a target cannot be found or imported, or has no service; the text says where.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    _find_modules_here()
     found: dict[int, Service] = {}
     for target in targets:
         place, name = _parts(target)
@@ -39,10 +38,33 @@ def load_services(targets: Iterable[str]) -> list[Service]:
     return list(found.values())
 
 
+def load_name(target: str) -> object:
+    """Import what a target names: `module:name` or `path.py:name`.
+
+    Raises:
+        ConfigError: it cannot be found or imported; the text says where.
+    """
+    _find_modules_here()
+    place, name = _parts(target)
+    if not name:
+        raise ConfigError(f"target {target!r}: write it as module:name, or path.py:name")
+    module = _guard(target, place)
+    try:
+        found: object = getattr(module, name)
+    except AttributeError:
+        raise ConfigError(f"target {target!r}: the module has no {name!r}") from None
+    return found
+
+
 def source_folder(target: str) -> Path:
     """The folder to watch for changes of a target: its file's, or the present one."""
     place, _ = _parts(target)
     return Path(place).resolve().parent if _is_file(place) else Path.cwd()
+
+
+def _find_modules_here() -> None:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def _parts(target: str) -> tuple[str, str]:
@@ -82,7 +104,7 @@ def _import(target: str, name: str) -> ModuleType:
         reason = "there is no such module"  # An empty or relative name.
     raise ConfigError(
         f"target {target!r}: {reason} from {os.getcwd()!r};"
-        " name a file, a module, or either with :service"
+        " name a file, a module, or either with :name"
     )
 
 

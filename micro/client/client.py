@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from micro.broker.contract import Broker
 from micro.client.attempts import CallPolicy, RetryingCaller
 from micro.client.directory import Directory
+from micro.client.events import EventClient
 from micro.client.node import NodeInfo
 from micro.client.options import (
     DEFAULT,
@@ -42,7 +43,7 @@ R = TypeVar("R")
 P = TypeVar("P")
 
 
-class Client:
+class Client(EventClient):
     """Calls services and publishes events. Use it inside `async with`, once; many calls share it.
 
     Args:
@@ -61,23 +62,25 @@ class Client:
         codecs: Codecs,
         options: ClientOptions | None = None,
     ) -> None:
+        options = options or ClientOptions()
+        metrics = options.metrics
+        publisher = Publisher(
+            broker,
+            codecs,
+            options.content_type,
+            options.publish_middleware,
+            counters=metrics.publisher,
+        )
+        super().__init__(broker, codecs, publisher, metrics)
         self.transport = transport
-        self.broker = broker
         self.registry = registry
-        self.options = options = options or ClientOptions()
-        counters = options.metrics.client
+        self.options = options
+        counters = metrics.client
         self._plans = PlanCache(codecs, options.content_type)
         self._pool = ChannelPool(transport, options.compression, counters)
         self._directory = Directory(registry, self._pool, options.strategy, counters=counters)
         self._caller = RetryingCaller(self._directory, counters)
         self._default_policy = CallPolicy(options.retries)
-        self._publisher = Publisher(
-            broker,
-            codecs,
-            options.content_type,
-            options.publish_middleware,
-            counters=options.metrics.publisher,
-        )
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -225,40 +228,6 @@ class Client:
                 return Response(stream, {})
 
             yield (await fold(self.options.middleware, last)(layered)).value
-
-    async def publish(
-        self,
-        topic: str,
-        event: Any,
-        *,
-        headers: dict[str, str] | None = None,
-        content_type: str | None = None,
-        confirm: bool = False,
-    ) -> None:
-        """Publish an event.
-
-        Returns when the event is on its way. Delivery is at most once: a subscriber that is away
-        misses it, and so may all when the connection breaks; `flush` tells that the server has
-        received all that was published before.
-
-        Args:
-            topic: Where; no wildcards.
-            event: A value that the codec can write.
-            headers: Headers of the application's own.
-            content_type: How to write it.
-            confirm: Wait until the broker says that someone is subscribed, for one round trip.
-
-        Raises:
-            InvalidName: the topic cannot be used.
-            ConnectionLost: there was no connection within the broker's bound.
-            NoSubscribers: with `confirm`, no one is subscribed to the topic.
-            Unimplemented: with `confirm`, the broker cannot tell.
-        """
-        await self._publisher.publish(topic, event, headers, content_type, confirm=confirm)
-
-    async def flush(self) -> None:
-        """Wait until the broker has taken all that was published before."""
-        await self.broker.flush()
 
     def nodes(self, service: str) -> tuple[NodeInfo, ...]:
         """What this client knows of a service's nodes now, sorted by id.

@@ -1,4 +1,4 @@
-"""The content type of events that do not name theirs, such as those of other NATS clients."""
+"""What an event's headers say, and what they leave out in events of other NATS clients."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 from micro.codec import Codecs
 from micro.errors import MicroError
+from micro.message import Message
+from micro.wire.headers import CONTENT_TYPE, ID, canonical
 
-__all__ = ["guess_content_type"]
+__all__ = ["guess_content_type", "read_headers"]
 
 _JSON = "application/json"
 _MSGPACK = "application/msgpack"
@@ -28,6 +30,21 @@ def guess_content_type(codecs: Codecs, type_: Any) -> Callable[[bytes], str]:
     if _can_read(codecs, _PROTOBUF, type_):
         return lambda body: _JSON if body[:1] == b"{" else _PROTOBUF
     return lambda body: _MSGPACK if _is_msgpack(body[:1]) else _JSON
+
+
+def read_headers(message: Message, guess: Callable[[bytes], str]) -> tuple[dict[str, str], str]:
+    """An event's headers under their canonical names, and its content type.
+
+    Args:
+        message: The event.
+        guess: Gives the content type of a body whose headers do not; see `guess_content_type`.
+    """
+    headers, body = message
+    content_type = headers.get(CONTENT_TYPE)
+    if content_type is not None and ID in headers:
+        return headers, content_type
+    headers = canonical(headers)
+    return headers, headers.get(CONTENT_TYPE) or guess(body)
 
 
 def _can_read(codecs: Codecs, content_type: str, type_: Any) -> bool:

@@ -18,12 +18,12 @@ from micro.concurrency.threads import Threads
 from micro.concurrency.timers import Timers
 from micro.context import Context, ambient_context
 from micro.errors import MicroError
-from micro.events.content import guess_content_type
+from micro.events.content import guess_content_type, read_headers
 from micro.handlers.subscriber import SubscriberSpec
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.scope import Scope
 from micro.telemetry.metrics import SubscriberCounters
-from micro.wire.headers import CONTENT_TYPE, ID, canonical
+from micro.wire.headers import ID
 
 __all__ = ["Host", "Subscriber", "SubscriberOptions"]
 
@@ -192,18 +192,15 @@ class Subscriber:
             _log.exception("%s failed on an event of %s%s", name, topic, more)
 
     async def _handle(self, delivery: Delivery) -> None:
-        headers, body = delivery.message
+        message = delivery.message
         topic = delivery.topic
         spec = self.spec
         host = self._host
         event: Any = None
-        content_type = headers.get(CONTENT_TYPE)
-        if content_type is None or ID not in headers:
-            headers = canonical(headers)
-            content_type = headers.get(CONTENT_TYPE) or self._guess(body)
+        headers, content_type = read_headers(message, self._guess)
         if spec.takes_event:
             try:
-                event = host.codecs.decoder_for(content_type, spec.event_type)(body)
+                event = host.codecs.decoder_for(content_type, spec.event_type)(message.body)
             except MicroError as error:
                 raise _Unreadable(error.detail) from error
         context = Context(host.service, spec.name, headers, id=headers.get(ID, ""), topic=topic)

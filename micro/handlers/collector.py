@@ -12,8 +12,10 @@ from micro.errors import HandlerError, UsageError
 from micro.handlers.definition import ConnectionHook, Hook, ServiceDefinition, add_endpoint
 from micro.handlers.endpoint import Endpoint, endpoint_from_function, endpoints_from_object
 from micro.handlers.options import EndpointOptions, SubscriberBounds
+from micro.handlers.servable import type_name
 from micro.handlers.signature import location_of
 from micro.handlers.subscriber import SubscriberSpec, subscriber_from_function
+from micro.topic import Topic
 
 __all__ = ["SERVICE_QUEUE", "Collector", "Queue"]
 
@@ -43,6 +45,7 @@ class Collector:
         self._endpoints: dict[str, Endpoint] = {}
         self._unnamed: list[Callable[[str], Endpoint]] = []
         self._subscribers: list[tuple[SubscriberSpec, bool]] = []
+        self._topics: dict[str, Topic[Any]] = {}
         self._start_hooks: list[Hook] = []
         self._stop_hooks: list[Hook] = []
         self._connection_hooks: list[ConnectionHook] = []
@@ -88,7 +91,7 @@ class Collector:
     def add_subscriber(
         self,
         function: Callable[..., Any],
-        topic: str,
+        topic: str | Topic[Any],
         queue: Queue,
         localns: Mapping[str, Any],
         **bounds: Unpack[SubscriberBounds],
@@ -96,7 +99,8 @@ class Collector:
         """Add a subscriber.
 
         Raises:
-            HandlerError: the signature cannot be served, or a bound makes no sense.
+            HandlerError: the signature cannot be served, a bound makes no sense, or another topic
+                of that name has another type.
             InvalidName: the topic or the queue cannot be used.
             UsageError: the service is running.
         """
@@ -108,6 +112,7 @@ class Collector:
         spec = subscriber_from_function(
             function, topic, queue=named, localns=localns, codecs=codecs, **bounds
         )
+        self._keep_topic(topic)
         self._subscribers.append((spec, own))
 
     def add_start_hook(self, hook: Hook) -> None:
@@ -153,6 +158,16 @@ class Collector:
             stop_hooks=tuple(self._stop_hooks),
             connection_hooks=tuple(self._connection_hooks),
         )
+
+    def _keep_topic(self, topic: str | Topic[Any]) -> None:
+        if isinstance(topic, str):
+            return
+        known = self._topics.setdefault(topic.name, topic)
+        if known.type != topic.type:
+            raise HandlerError(
+                f"topic {topic.name!r} has two types in one service: {type_name(known.type)} "
+                f"({known.place}) and {type_name(topic.type)} ({topic.place})"
+            )
 
     def _check_not_running(self, what: str) -> None:
         if len(self._configured.runs):

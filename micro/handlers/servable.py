@@ -9,7 +9,7 @@ from micro.codec import Codecs, IncompleteType
 from micro.errors import CodecError, HandlerError
 from micro.handlers.signature import location_of
 
-__all__ = ["check_servable"]
+__all__ = ["check_servable", "type_name"]
 
 
 def check_servable(
@@ -40,10 +40,12 @@ def check_servable(
 def _refused(
     function: Callable[..., Any], what: str, type_: Any, error: CodecError
 ) -> HandlerError:
+    name = type_name(type_)
     return HandlerError(
-        f"{location_of(function)}: its {what} type {_name(type_)} cannot be sent: {error.detail}"
+        f"{location_of(function)}: its {what} type {name} cannot be sent: {error.detail}"
     )
 
 
-def _name(type_: Any) -> str:
+def type_name(type_: Any) -> str:
+    """A type as errors name it."""
     return type_.__name__ if isinstance(type_, type) else str(type_)

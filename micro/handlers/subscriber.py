@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Unpack
+from types import NoneType, UnionType
+from typing import Any, Union, Unpack, get_args, get_origin
 
-from micro.codec import Codecs
+from micro.codec import Codecs, Raw
 from micro.errors import HandlerError, InvalidName
 from micro.handlers.options import SubscriberBounds, check_subscriber_bounds
-from micro.handlers.servable import check_servable
-from micro.handlers.signature import Bind, Kind, location_of, read_signature
+from micro.handlers.servable import check_servable, type_name
+from micro.handlers.signature import Bind, Kind, bare_type, location_of, read_signature
 from micro.names import camel_case, check_pattern, check_queue
+from micro.topic import Topic, name_of, type_of
 
 __all__ = ["SubscriberBounds", "SubscriberSpec", "subscriber_from_function"]
 
@@ -49,7 +51,7 @@ class SubscriberSpec:
 
 def subscriber_from_function(
     function: Callable[..., Any],
-    topic: str,
+    topic: str | Topic[Any],
     *,
     queue: str | None = None,
     localns: Mapping[str, Any] | None = None,
@@ -60,14 +62,15 @@ def subscriber_from_function(
 
     Args:
         function: An `async def`, or a plain `def` (which runs in a thread).
-        topic: A topic or a pattern with wildcards.
+        topic: A `Topic`, a topic's name, or a pattern with wildcards.
         queue: The group of which one member receives each event; `None` for every instance.
         localns: The decorating frame's locals, as for `endpoint_from_function`.
         codecs: Must carry the type of the event; not checked when not given.
         **bounds: See `SubscriberBounds`.
 
     Raises:
-        HandlerError: the signature cannot be served, or an option cannot be used.
+        HandlerError: the signature cannot be served, an option cannot be used, or the function
+            handles another type than the topic's.
         InvalidName: the topic or the queue cannot be used.
     """
     check_subscriber_bounds(function, bounds)
@@ -79,11 +82,13 @@ def subscriber_from_function(
         )
     if codecs is not None:
         check_servable(codecs, function, event=signature.request_type)
+    if signature.takes_request:
+        _check_fits(function, signature.request_type, topic)
     owner = getattr(function, "__self__", None)
     prefix = "" if owner is None else f"{camel_case(type(owner).__name__)}."
     return SubscriberSpec(
         name=prefix + camel_case(function.__name__),
-        topic=_checked(function, check_pattern, "topic", topic),
+        topic=_checked(function, check_pattern, "topic", name_of(topic)),
         queue=None if queue is None else _checked(function, check_queue, "queue", queue),
         handler=function,
         event_type=signature.request_type,
@@ -92,6 +97,30 @@ def subscriber_from_function(
         blocking=signature.blocking,
         **bounds,
     )
+
+
+def _check_fits(function: Callable[..., Any], type_: Any, topic: str | Topic[Any]) -> None:
+    given = type_of(topic)
+    if given is Any or _takes(type_, given):
+        return
+    raise HandlerError(
+        f"{location_of(function)}: it handles {type_name(type_)}, but topic {str(topic)!r} carries "
+        f"{type_name(given)}: annotate the event with that, or with a class above it"
+    )
+
+
+def _takes(wanted: Any, given: Any) -> bool:
+    """Whether every value of the type `given` is one of the type `wanted`."""
+    wanted, given = bare_type(wanted), bare_type(given)
+    if wanted == given or wanted in (Any, object, Raw):
+        return True
+    if get_origin(given) in (Union, UnionType):
+        return all(_takes(wanted, each) for each in get_args(given))
+    if get_origin(wanted) in (Union, UnionType):
+        return any(_takes(each, given) for each in get_args(wanted))
+    if given is None or given is NoneType:
+        return wanted is None or wanted is NoneType
+    return isinstance(wanted, type) and isinstance(given, type) and issubclass(given, wanted)
 
 
 def _checked(

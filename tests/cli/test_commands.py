@@ -145,6 +145,45 @@ def test_subscribe_prints_what_is_published(nats, micro, program) -> None:
     assert first["headers"]["k"] == "v"
 
 
+TOPICS = """
+from pydantic import BaseModel
+from micro import Topic
+
+class Award(BaseModel):
+    user: str
+    points: int
+
+awarded = Topic("orders.created", Award)
+"""
+
+
+def test_topics_of_a_module_can_be_published_on_and_read(nats, micro, program, tmp_path) -> None:
+    path = tmp_path / "topics_of_points.py"
+    path.write_text(TOPICS)
+    target = f"{path}:awarded"
+    running = program("subscribe", target, "--count", "1", environ={"MICRO_NATS_ADDRESS": nats})
+    while running.process.poll() is None:
+        assert micro("publish", target, AWARD, nats=nats)[0] == 0
+
+    assert running.stop() == 0
+    assert running.out.startswith("orders.created {")
+
+
+def test_a_body_that_is_not_of_the_topics_type_is_refused(nats, micro, tmp_path) -> None:
+    path = tmp_path / "topics_of_refused.py"
+    path.write_text(TOPICS)
+
+    code, _, err = micro("publish", f"{path}:awarded", '{"user": "ann"}', nats=nats)
+    assert code == 2
+    assert "points: " in err
+    code, _, err = micro("publish", f"{path}:Award", AWARD, nats=nats)
+    assert code == 2
+    assert "it is not a Topic" in err
+    code, _, err = micro("subscribe", f"{path}:missing", nats=nats)
+    assert code == 2
+    assert "the module has no 'missing'" in err
+
+
 def test_subscribe_ends_after_its_timeout(nats, micro) -> None:
     code, _, err = micro("subscribe", "nothing.here", "--timeout", "100ms", nats=nats)
 

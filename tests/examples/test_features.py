@@ -20,6 +20,11 @@ EXPECTED = {
         "subscriber | doors.closed took",
         "the stranger is told: 401 who are you?",
     ),
+    "topics": (
+        "mail to ann: order 1 has arrived",
+        "mail to bob: order 2 has arrived",
+        "seen: order 2 of bob",
+    ),
     "typed_proxy": ("ann has 42 points", "40 for a teapot", "2 for a cake"),
     "errors_and_deadlines": (
         "two teas: 960",

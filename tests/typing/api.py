@@ -22,6 +22,7 @@ from micro import (
     Context,
     Deadline,
     DeadlineExceeded,
+    EventStream,
     Forbidden,
     InternalError,
     Layer,
@@ -39,6 +40,7 @@ from micro import (
     ServiceUnavailable,
     Settings,
     Strategy,
+    Topic,
     Unauthorized,
     Unavailable,
     Where,
@@ -56,6 +58,10 @@ class Award(BaseModel):
 class Balance(BaseModel):
     user: str
     points: int
+
+
+awarded = Topic("points.awarded", Award)
+either = Topic("points.either", Award | Balance)
 
 
 class OutOfPoints(Conflict):
@@ -133,6 +139,10 @@ async def on_order(event: Award) -> None: ...
 def on_any(event: Award, ctx: Context) -> None: ...
 
 
+@service.subscriber(awarded, queue=None, max_concurrency=1)
+async def on_award(event: Award) -> None: ...
+
+
 @service.on_start
 async def connect() -> None: ...
 
@@ -204,6 +214,25 @@ async def events(client: Client) -> None:
     await client.flush()
     await service.publish("orders.created", Award(user="ann", points=5))
     assert_type(service.client, Client)
+
+
+async def topics(client: Client) -> None:
+    assert_type(awarded, Topic[Award])
+    assert_type(either, Topic[Any])
+    assert_type(awarded.name, str)
+    award = Award(user="ann", points=5)
+    await client.publish(awarded, award, headers={"zone": "a"}, confirm=True)
+    await service.publish(awarded, award)
+    async with client.subscribe(awarded, queue="desk", max_queue=10) as events:
+        assert_type(events, EventStream[Award])
+        async for event in events:
+            assert_type(event, Award)
+        assert_type(events.dropped, int)
+        assert_type(events.context, Context | None)
+    async with client.subscribe("points.*", Award) as some:
+        assert_type(some, EventStream[Award])
+    async with client.subscribe("points.*") as anything:
+        assert_type(anything, EventStream[Any])
 
 
 async def proxies(client: Client, awards: AsyncIterator[Award]) -> None:

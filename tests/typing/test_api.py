@@ -33,3 +33,27 @@ def test_mypy_agrees() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (0, "")
+
+
+REFUSED = (
+    "client.publish(awarded, Balance(user='ann', points=5))",
+    "service.publish(awarded, 5)",
+    "client.publish(either, 5, sometimes=True)",
+)
+
+
+@pytest.mark.timeout(120)
+def test_mypy_refuses_what_would_fail_at_run_time(tmp_path: Path) -> None:
+    lines = [
+        "from micro import Client",
+        "from tests.typing.api import Balance, awarded, either, service",
+        "async def wrong(client: Client) -> None:",
+        *(f"    await {text}" for text in REFUSED),
+    ]
+    program = tmp_path / "wrong.py"
+    program.write_text("\n".join(lines))
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(program)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    refused = {int(line.split(":")[1]) for line in done.stdout.splitlines() if " error: " in line}
+
+    assert refused == set(range(4, 4 + len(REFUSED))), done.stdout
