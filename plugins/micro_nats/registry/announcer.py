@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -16,6 +15,7 @@ from micro.registry.record import ServiceRecord
 from micro_nats.connection.connection import Connection, Observer, Subscription
 from micro_nats.counters import Counters
 from micro_nats.registry.fit import Messages, fit
+from micro_nats.registry.rate import RateLimit
 from micro_nats.registry.subjects import QUERY_TOPICS, WATCH_TOPICS, name_in
 from micro_nats.registry.watch import DEFAULT_TTL_SECONDS
 from micro_nats.wire.records import decode_result, encode_result
@@ -26,8 +26,9 @@ _log = logging.getLogger("micro.nats")
 
 _LEAVE_SECONDS = 1.0
 _MAX_REPLY_CHARS = 1024
-_ANSWER_BYTES_PER_SECOND = 16 << 20
-"""Bytes of answers in one second: more queries than that are an attack or a fault."""
+_MAX_QUERIES = 2000
+_MAX_ANSWER_BYTES = 16 << 20
+"""Queries that are answered in one second and their answers' bytes; an asker tries again."""
 
 
 class _Registration:
@@ -48,6 +49,11 @@ class _Registration:
         """Its `delete`: the nodes, and nothing else that the record says."""
         nodes = tuple(replace(node, metadata={}) for node in self.record.nodes)
         return encode_result("delete", replace(self.record, metadata={}, endpoints=(), nodes=nodes))
+
+    @property
+    def answer_size(self) -> int:
+        """Bytes of its answer to a query."""
+        return len(self._messages.answer)
 
     def messages(self, max_payload: int) -> Messages:
         """What it sends to a server with this limit.
@@ -82,8 +88,7 @@ class Announcer(Observer):
         self._registrations: list[_Registration] = []
         self._responders: list[Subscription] = []
         self._respond = Once(self._start_responding)
-        self._answered_since = 0.0
-        self._answered_bytes = 0
+        self._answers = RateLimit(messages=_MAX_QUERIES, size=_MAX_ANSWER_BYTES)
         connection.observe(self)
 
     @property
@@ -159,6 +164,9 @@ class Announcer(Observer):
         name = name_in(data)
         if name is not None and all(each.record.name != name for each in self._registrations):
             return
+        size = sum(registration.answer_size for registration in self._registrations)
+        if not self._answers.admit(len(data) + size):
+            return
         try:
             action, wanted = decode_result(data)
         except CodecError as error:
@@ -179,16 +187,7 @@ class Announcer(Observer):
             self._log_unsent(error)
             return
         payload = messages.announcement if announce else messages.answer
-        if announce or self._may_answer(len(payload)):
-            self._send(subject, payload)
-
-    def _may_answer(self, size: int) -> bool:
-        now = time.monotonic()
-        if now - self._answered_since >= 1.0:
-            self._answered_since = now
-            self._answered_bytes = 0
-        self._answered_bytes += size
-        return self._answered_bytes <= _ANSWER_BYTES_PER_SECOND
+        self._send(subject, payload)
 
     def _send(self, subject: str, payload: bytes) -> None:
         if not self._connection.connected:

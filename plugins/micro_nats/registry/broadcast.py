@@ -5,7 +5,6 @@ No record is stored anywhere: each process answers for its own nodes. See go-mic
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,14 +19,16 @@ from micro_nats.connection.connection import Connection, Observer
 from micro_nats.counters import Counters
 from micro_nats.registry.announcer import Announcer
 from micro_nats.registry.query import ServiceQuery
+from micro_nats.registry.rate import RateLimit
 from micro_nats.registry.subjects import WATCH_TOPICS, name_in
 from micro_nats.registry.watch import ServiceWatch
 from micro_nats.wire.records import Announcement, decode_result
 
 __all__ = ["NatsRegistry"]
 
-_MAX_HEARD_BYTES_PER_SECOND = 4 << 20
-"""Announcements that are read in one second, about 50 ms of work; beyond, watches ask instead."""
+_MAX_HEARD_MESSAGES = 2000
+_MAX_HEARD_BYTES = 256 << 10
+"""Announcements that are read in one second, about 100 ms of work; beyond, watches ask instead."""
 
 
 class NatsRegistry(Registry, Observer):
@@ -47,8 +48,7 @@ class NatsRegistry(Registry, Observer):
         self._query = ServiceQuery(connection, counters, scope, on_late=self._confirm)
         self._watches: dict[str, list[ServiceWatch]] = {}
         self._listen = Once(self._start_listening)
-        self._heard_since = 0.0
-        self._heard_bytes = 0
+        self._heard = RateLimit(messages=_MAX_HEARD_MESSAGES, size=_MAX_HEARD_BYTES)
         connection.observe(self)
 
     @property
@@ -126,8 +126,10 @@ class NatsRegistry(Registry, Observer):
         name = name_in(data)
         if name is not None and name not in self._watches:
             return
-        if not self._may_read(len(data)):
-            for watch in self._watches.get(name or "", ()):
+        watches = self._watches.get(name or "", ())
+        # Reading costs fifty times as much as to pass over, and all nodes are asked anyway.
+        if any(watch.flooded for watch in watches) or not self._heard.admit(len(data)):
+            for watch in watches:
                 watch.ask_soon()
             return
         try:
@@ -142,14 +144,6 @@ class NatsRegistry(Registry, Observer):
                 watch.withdraw(announcement.record)
             else:
                 watch.announce(announcement)
-
-    def _may_read(self, size: int) -> bool:
-        now = time.monotonic()
-        if now - self._heard_since >= 1.0:
-            self._heard_since = now
-            self._heard_bytes = 0
-        self._heard_bytes += size
-        return self._heard_bytes <= _MAX_HEARD_BYTES_PER_SECOND
 
     def _confirm(self, announcement: Announcement) -> None:
         for watch in self._watches.get(announcement.record.name, ()):

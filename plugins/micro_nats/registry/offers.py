@@ -9,8 +9,10 @@ from micro.registry.record import EndpointRecord, ServiceRecord, ValueRecord
 
 __all__ = ["MAX_PARTS", "Offers"]
 
-MAX_PARTS = 100_000
-"""Endpoints and values of all offers of one service; it bounds them to about 30 MB."""
+MAX_PARTS = 20_000
+"""Endpoints and values of all offers of one service: about 6 MB, and 20 ms to build the set."""
+MAX_OFFER_PARTS = 2_000
+"""An offer with more is kept without its types, which callers do not need."""
 
 
 class Offers:
@@ -28,6 +30,8 @@ class Offers:
         if known is not None:
             return known
         parts = 1 + len(offer.metadata) + sum(map(_parts_of, offer.endpoints))
+        if parts > MAX_OFFER_PARTS and parts > 1 + len(offer.metadata) + _plain_parts(offer):
+            return self.intern(_without_types(offer))
         if self._total + parts > MAX_PARTS and parts > 1:
             return self.intern(replace(offer, endpoints=(), metadata={}))
         self._total += parts
@@ -49,3 +53,12 @@ def _parts_of(endpoint: EndpointRecord) -> int:
 
 def _values_in(value: ValueRecord | None) -> int:
     return 0 if value is None else 1 + sum(map(_values_in, value.values))
+
+
+def _plain_parts(offer: ServiceRecord) -> int:
+    return sum(1 + len(endpoint.metadata) for endpoint in offer.endpoints)
+
+
+def _without_types(offer: ServiceRecord) -> ServiceRecord:
+    endpoints = [replace(each, request=None, response=None) for each in offer.endpoints]
+    return replace(offer, endpoints=tuple(endpoints))

@@ -83,6 +83,11 @@ class ServiceWatch:
         self._showing: asyncio.Handle | None = None
         self._log_limit = log_limit
 
+    @property
+    def flooded(self) -> bool:
+        """Whether so many nodes are announced that all will be asked."""
+        return self._flooded_at is not None
+
     async def begin(self) -> None:
         """Ask for the first set.
 

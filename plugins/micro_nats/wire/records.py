@@ -26,6 +26,8 @@ MAX_TTL_SECONDS = 3600.0
 
 MAX_DEPTH = 4
 MAX_ITEMS = 10_000
+MAX_NODES_PER_RECORD = 256
+"""A process announces its own nodes, which are one or a few."""
 MAX_NAME_CHARS = 255
 MAX_ADDRESS_CHARS = 1024
 MAX_NODE_METADATA_CHARS = 8 << 10
@@ -158,7 +160,7 @@ def _read_service(fields: Mapping[str, Any]) -> Announcement:
     name = _text(fields.get("name"))
     if not 0 < len(name) <= MAX_NAME_CHARS:
         raise CodecError("the record has no usable service name")
-    nodes = [_read_node(each) for each in _items(fields.get("nodes"))]
+    nodes = [_read_node(each) for each in _items(fields.get("nodes"), MAX_NODES_PER_RECORD)]
     # A node without an address cannot be called, one without an id cannot be identified.
     nodes = [(node, ttl) for node, ttl in nodes if node.id and node.address]
     record = ServiceRecord(
@@ -218,11 +220,11 @@ def _fields(value: object) -> dict[str, Any]:
     return {key.lower(): each for key, each in value.items()}
 
 
-def _items(value: object) -> Iterable[dict[str, Any]]:
+def _items(value: object, limit: int = MAX_ITEMS) -> Iterable[dict[str, Any]]:
     if value is None:
         return ()
-    if not isinstance(value, list) or len(value) > MAX_ITEMS:
-        raise CodecError(f"a record's list must be a JSON array of at most {MAX_ITEMS} items")
+    if not isinstance(value, list) or len(value) > limit:
+        raise CodecError(f"a record's list must be a JSON array of at most {limit} items")
     return [_fields(each) for each in value]
 
 

@@ -181,8 +181,9 @@ async def test_thousands_of_nodes_cost_each_announcement_the_same(
     names = [f"n{number}" for number in range(5000)]
 
     def answer(subject: str, reply: str, data: bytes, headers: object) -> None:
-        service = json.loads(message("", "many", *names))["Service"]
-        connection.publish_now(reply, "", json.dumps(service).encode())
+        for at in range(0, len(names), 100):
+            service = json.loads(message("", "many", *names[at : at + 100]))["Service"]
+            connection.publish_now(reply, "", json.dumps(service).encode())
 
     await connection.subscribe(QUERY_TOPICS[0], answer)
     async with backend.registry.watch("many") as sets:
