@@ -17,7 +17,7 @@ from micro.errors import (
 )
 from micro.handlers.raises import as_raised
 from micro.message import Message
-from micro.wire.compression import EncodedBody, encoded_body
+from micro.wire.compression import CONTENT_ENCODING, EncodedBody, encoded_body
 from micro.wire.flow import WINDOW_ITEMS, ReceiveWindow, SendCredit
 from micro.wire.headers import (
     EOS,
@@ -205,7 +205,8 @@ class StreamCall:
         """Take an item of the peer's, or the end of the stream."""
         headers = message.headers
         if headers.get(ERROR) is None:
-            if not self.window.put(encoded_body(message)):
+            encoded = CONTENT_ENCODING in headers
+            if not self.window.put(encoded_body(message) if encoded else message.body):
                 self.fail(ResourceExhausted("the reader is too slow", id="micro.client"))
         else:
             self.end(None if headers[ERROR] == EOS else error_from(headers))

@@ -23,7 +23,7 @@ from micro.telemetry.metrics import ServerCounters
 from micro.transport.contract import Receiver, Socket
 from micro.wire.assembler import Assembler
 from micro.wire.chunks import is_chunk
-from micro.wire.compression import ACCEPT_ENCODING, Compression, encodings
+from micro.wire.compression import ACCEPT_ENCODING, CONTENT_ENCODING, Compression, encodings
 from micro.wire.headers import (
     CHUNKED,
     CONTENT_TYPE,
@@ -262,7 +262,7 @@ class ServerChannel(Receiver, Replies):
             # still reads sees the end; one that only writes is told through its cancellation.
             window.end()
             call.client_left()
-        elif not window.put(encoded_body(message)):
+        elif not window.put(encoded_body(message) if CONTENT_ENCODING in headers else message.body):
             call.fail_sending(Cancelled("the handler reads too slowly"))
 
     def _signal(self, call: Call | None, headers: dict[str, str]) -> None:

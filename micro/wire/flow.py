@@ -22,22 +22,30 @@ __all__ = ["WINDOW_ITEMS", "ReceiveWindow", "SendCredit"]
 WINDOW_ITEMS = 256
 """Items that a window holds before the reader has received any of them."""
 
+_COUNT_STEP_BYTES = 4096
+"""A window tells its budget of changes this large: telling it of each item would slow all items.
+A window may hold so much more than is counted, so a thousand of them 4 MiB."""
+
 
 class _Waiters:
-    """Tasks that wait for a change."""
+    """Tasks that wait for a change.
 
-    __slots__ = ("_futures",)
+    Attributes:
+        futures: What they wait for; empty when none waits.
+    """
+
+    __slots__ = ("futures",)
 
     def __init__(self) -> None:
-        self._futures: list[asyncio.Future[None]] = []
+        self.futures: list[asyncio.Future[None]] = []
 
     async def wait(self) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._futures.append(future)
+        self.futures.append(future)
         await future
 
     def wake(self) -> None:
-        futures, self._futures = self._futures, []
+        futures, self.futures = self.futures, []
         for future in futures:
             if not future.done():
                 future.set_result(None)
@@ -56,6 +64,7 @@ class ReceiveWindow:
     __slots__ = (
         "_bodies",
         "_budget",
+        "_counted",
         "_ended",
         "_error",
         "_grant",
@@ -76,6 +85,7 @@ class ReceiveWindow:
     ) -> None:
         self._bodies: deque[bytes] = deque()
         self._budget = budget or process_budget()
+        self._counted = 0
         self._ended = False
         self._error: MicroError | None = None
         self._grant = grant
@@ -102,11 +112,15 @@ class ReceiveWindow:
             return True
         if len(self._bodies) >= self._limit:
             return self._overflow(f"{self._limit} items wait to be received")
-        if not self._budget.acquire(len(body)):
-            return self._overflow(f"{self._budget.held} bytes of this peer wait to be received")
-        self._held += len(body)
+        held = self._held + len(body)
+        if held - self._counted >= _COUNT_STEP_BYTES:
+            if not self._budget.acquire(held - self._counted):
+                return self._overflow(f"{self._budget.held} bytes of this peer wait to be received")
+            self._counted = held
+        self._held = held
         self._bodies.append(body)
-        self._waiters.wake()
+        if self._waiters.futures:
+            self._waiters.wake()
         return True
 
     def end(self, error: MicroError | None = None) -> None:
@@ -122,8 +136,8 @@ class ReceiveWindow:
     def discard(self) -> None:
         """Drop the items that wait: they will not be received."""
         self._bodies.clear()
-        self._budget.release(self._held)
-        self._held = 0
+        self._budget.release(self._counted)
+        self._held = self._counted = 0
         self._on_capacity = None
 
     def when_capacity(self, act: Callable[[], None]) -> None:
@@ -147,8 +161,11 @@ class ReceiveWindow:
         return body
 
     def _release(self, size: int) -> None:
-        self._held -= size
-        self._budget.release(size)
+        self._held = held = self._held - size
+        surplus = self._counted - held
+        if surplus > 0 and (surplus >= _COUNT_STEP_BYTES or not held):
+            self._budget.release(surplus)
+            self._counted = held
         self._received += 1
         self._received_bytes += size
         half = self._received * 2 >= self._limit or self._received_bytes * 2 >= WINDOW_BYTES

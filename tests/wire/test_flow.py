@@ -656,14 +656,42 @@ async def test_two_tasks_may_wait_for_credit() -> None:
 
 
 async def test_bytes_over_the_peers_budget_end_the_stream() -> None:
-    budget = ByteBudget(100)
+    budget = ByteBudget(100_000)
     one, other = ReceiveWindow(None, budget=budget), ReceiveWindow(None, budget=budget)
 
-    assert one.put(b"x" * 90)
-    assert not other.put(b"x" * 20)
-    with pytest.raises(ResourceExhausted, match="90 bytes"):
+    assert one.put(b"x" * 90_000)
+    assert not other.put(b"x" * 20_000)
+    with pytest.raises(ResourceExhausted, match="90000 bytes"):
         await other.receive()
     one.discard()
+    assert budget.held == 0
+
+
+async def test_many_small_items_over_the_peers_budget_end_the_stream() -> None:
+    budget, size = ByteBudget(10_000), 100
+    window = ReceiveWindow(None, budget=budget)
+    taken = 0
+
+    while window.put(b"x" * size):
+        taken += 1
+
+    assert 10_000 - 4096 <= budget.held <= 10_000
+    assert taken * size <= 10_000 + 4096
+
+
+async def test_what_was_received_or_discarded_is_given_back() -> None:
+    budget = ByteBudget(1 << 20)
+    one, other = ReceiveWindow(None, budget=budget), ReceiveWindow(None, budget=budget)
+    for window in (one, other):
+        for size in (1, 5000, 100, 9000, 4095, 4096):
+            assert window.put(b"x" * size)
+    assert budget.held > 30_000
+
+    for _ in range(6):
+        await one.receive()
+    await other.receive()
+    other.discard()
+
     assert budget.held == 0
 
 
