@@ -41,7 +41,7 @@ class AmbientDeadline:
     """The deadline of a handler that is running.
 
     Tasks that the handler starts inherit it with their context, and may outlive the handler:
-    `end` takes the deadline away from all of them.
+    what runs the handler sets `deadline` to `None` at its end, for all of them.
 
     Attributes:
         deadline: When the handler's answer must be there; `None` for no limit, and after the end.
@@ -51,10 +51,6 @@ class AmbientDeadline:
 
     def __init__(self, deadline: Deadline | None) -> None:
         self.deadline = deadline
-
-    def end(self) -> None:
-        """The handler has ended."""
-        self.deadline = None
 
 
 ambient_deadline: ContextVar[AmbientDeadline | None] = ContextVar("micro_deadline", default=None)

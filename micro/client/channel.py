@@ -70,6 +70,7 @@ class Channel(Receiver):
         "_answered_bundle",
         "_assembler",
         "_compression",
+        "_has_chunks",
         "_loop",
         "_next_id",
         "_on_closed",
@@ -104,6 +105,7 @@ class Channel(Receiver):
         self._loop = asyncio.get_running_loop()
         self._next_id = 0
         self._answered_bundle = -1
+        self._has_chunks = False
         self._pending: dict[str, Pending] = {}
         self._streams: dict[str, StreamCall] = {}
 
@@ -249,7 +251,9 @@ class Channel(Receiver):
                 slot.discard(reply)
             if bundle is not None and bundle > self._answered_bundle:
                 self._answered_bundle = bundle
-            self._assembler.drop(headers[ID])  # an error may come in place of further chunks
+            if self._has_chunks:
+                # An error may come in place of further chunks.
+                self._assembler.drop(headers[ID])
             if not reply.done():
                 reply.set_result(message)
 
@@ -337,6 +341,7 @@ class Channel(Receiver):
                     # Kept for a call that has ended, it would wait for its other chunks forever.
                     self.counters.late_replies += 1
                     return None
+                self._has_chunks = True
                 whole = self._assembler.receive(message, stream.window if stream else None)
             elif SIGNAL in headers:
                 # For a stream, or one that only newer peers know: never an answer.

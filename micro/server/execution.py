@@ -139,7 +139,7 @@ class Execution:
         except BaseException as error:
             self._outcomes.failed(call, error)
         finally:
-            ambient.end()
+            ambient.deadline = None
             self._finished(call)
 
     def innermost(self, endpoint: Endpoint) -> Next:
