@@ -1,4 +1,4 @@
-"""What a broker promises: events by topic, to everyone who subscribed and to one of each queue."""
+"""What a broker promises: events by topic, to all subscriptions and to one of each queue group."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Delivery(ABC):
 
     @abstractmethod
     async def ack(self) -> None:
-        """Say that it was handled. A broker without acknowledgements does nothing."""
+        """Acknowledge that it was handled. A broker without acknowledgements does nothing."""
 
     @abstractmethod
     async def nack(self) -> None:
-        """Say that it was not. A broker without redelivery does nothing: the message is lost."""
+        """Report that it was not handled. A broker without redelivery does nothing."""
 
 
 class PlainDelivery(Delivery):
@@ -76,7 +76,7 @@ class Subscription(Resource):
 
     @abstractmethod
     async def drain(self) -> None:
-        """Stop the intake; returns when all that the broker had routed here was delivered."""
+        """Stop the intake; return when every message that was routed here has been delivered."""
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -94,8 +94,8 @@ class Broker(ABC):
     async def publish(self, topic: str, message: Message) -> None:
         """Hand a message to the broker.
 
-        Returns when it is on its way, not when it was handled; `flush` tells that the server has
-        it. Waits, up to a bound, while the connection is being restored.
+        Returns when the message is on its way, not when it was handled; `flush` waits until the
+        server has it. Waits, up to a bound, while the connection is being restored.
 
         Raises:
             InvalidName: the topic is empty, has wildcards, blanks or control characters.
@@ -136,7 +136,7 @@ class Broker(ABC):
 
     @abstractmethod
     async def flush(self) -> None:
-        """Wait until the server has taken all that was published before.
+        """Wait until the server has received all that was published before.
 
         Raises:
             ConnectionLost: the connection broke, so that some of it may be lost.

@@ -78,7 +78,7 @@ class MemoryBroker(Broker):
         self._check_open()
 
     def close(self) -> None:
-        """End every subscription, as when a server goes away for good."""
+        """End every subscription, as when a server is gone permanently."""
         self._closed = True
         for subscription in (*self._wild, *(s for home in self._plain.values() for s in home)):
             subscription.stop()
@@ -131,14 +131,14 @@ class _Subscription(Subscription):
 
     @property
     def is_full(self) -> bool:
-        """Whether a publisher ought to wait."""
+        """Whether a publisher must wait."""
         return len(self._pending) >= self._broker.max_pending
 
     def push(self, topic: str, message: Message) -> None:
         """Deliver on a later turn of the loop."""
         if not self._pending:
             self._soon_flush()
-        # Every subscription has headers of its own, as it would when they came over a wire.
+        # Each subscription gets its own headers, as it would over a network.
         self._pending.append(PlainDelivery(topic, Message(dict(message.headers), message.body)))
 
     def stop(self) -> None:
@@ -156,7 +156,7 @@ class _Subscription(Subscription):
     def _flush(self) -> None:
         pending = self._pending
         try:
-            # What a delivery publishes goes round the loop once more, for the sake of others.
+            # Events that a delivery publishes wait for the next turn, so that others can run.
             for _ in range(len(pending)):
                 if not pending:
                     return

@@ -1,4 +1,4 @@
-"""What a registry promises: who is there, and to be told when that changes."""
+"""What a registry promises: which nodes serve a service, and to report each change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from micro.registry.record import ServiceRecord
 __all__ = ["Registration", "Registry", "Watch"]
 
 Registration = AbstractAsyncContextManager[None]
-"""A node's stay in the registry: it is there inside the `async with` block, and gone after it."""
+"""A registration: the nodes are registered inside the `async with` block and removed after it."""
 
 Watch = AbstractAsyncContextManager[AsyncIterator[tuple[ServiceRecord, ...]]]
 """An open watch: an iterator of whole sets, inside the `async with` block."""
@@ -47,7 +47,8 @@ class Registry(ABC):
     async def get_service(self, name: str) -> tuple[ServiceRecord, ...]:
         """Ask who serves `name`: a record for each version, merged by node id and address.
 
-        Empty when nobody answers; always back within a bound.
+        Nodes of one version that offer different endpoints are in records of their own. Empty when
+        no node answers; always returns within a bound.
 
         Raises:
             ConnectionLost: there is no connection.
@@ -65,7 +66,7 @@ class Registry(ABC):
     def watch(self, name: str) -> Watch:
         """Follow one service.
 
-        The iterator gives the whole present set first, empty if nobody is there, and then the
+        The iterator gives the whole present set first, empty if there is no node, and then the
         whole set each time it changes: a node that joins, leaves, changes or outlives its TTL. A
         slow reader sees the newest set, not each one on the way. It survives a lost connection.
 

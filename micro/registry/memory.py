@@ -17,10 +17,10 @@ __all__ = ["MemoryRegistry"]
 
 
 class MemoryRegistry(Registry):
-    """One network in this process: everyone who is given this registry sees the same services.
+    """One network in this process: all who use this registry object see the same services.
 
-    A registration renews itself by a timer of the event loop it was made on; when that loop is gone
-    or stands still for longer than the TTL, its nodes are forgotten.
+    A registration renews itself by a timer of its event loop. When that loop is closed or blocked
+    for longer than the TTL, its nodes are forgotten.
     """
 
     def __init__(self) -> None:
@@ -58,13 +58,13 @@ class MemoryRegistry(Registry):
         return self._watched(name)
 
     def silence(self) -> None:
-        """Stop all renewals, as if every owner had vanished without a goodbye; for tests of TTL."""
+        """Stop all renewals, as if every owner had been killed; for tests of the TTL."""
         for entries in self._entries.values():
             for entry in entries:
                 entry.silence()
 
     def close(self) -> None:
-        """Forget everything and end the watches, as when a server goes away for good."""
+        """Forget everything and end the watches, as when a server is gone permanently."""
         self._closed = True
         for entries in self._entries.values():
             for entry in entries:

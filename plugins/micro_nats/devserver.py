@@ -28,7 +28,7 @@ from micro.errors import PluginError
 __all__ = ["NatsServer", "find_server", "run_server"]
 
 _HOST = "127.0.0.1"
-_POLL = 0.01
+_POLL_SECONDS = 0.01
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
@@ -119,7 +119,7 @@ class NatsServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                # Ctrl-C at a terminal is for the program, which stops the server last.
+                # Ctrl-C at a terminal must reach the program alone: it stops the server last.
                 start_new_session=True,
                 preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
             )
@@ -133,10 +133,10 @@ class NatsServer:
         end = time.monotonic() + timeout
         while not self._ready():
             if self._process is None or self._process.poll() is not None:
-                raise PluginError(f"nats-server ended at once: {self._complaint()}")
+                raise PluginError(f"nats-server ended at once: {self._log_tail()}")
             if time.monotonic() > end:
-                raise PluginError(f"nats-server gave no answer in {timeout} s: {self._complaint()}")
-            await asyncio.sleep(_POLL)
+                raise PluginError(f"nats-server gave no answer in {timeout} s: {self._log_tail()}")
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def ended(self) -> str:
         """Wait until the process ends, which it does by itself only when something is wrong.
@@ -147,7 +147,7 @@ class NatsServer:
         process = self._process
         assert process is not None, "the server was started"
         code = await asyncio.to_thread(process.wait)
-        return f"code {code}: {self._complaint()}"
+        return f"code {code}: {self._log_tail()}"
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, for example SIGUSR2 for lame duck mode."""
@@ -159,7 +159,7 @@ class NatsServer:
         self._end(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
 
     def stop(self) -> None:
-        """End the process in good order, by force after five seconds, and remove its files."""
+        """Stop the process, kill it after five seconds, and remove its files."""
         self._end(signal.SIGTERM)
         if self._folder is not None:
             self._folder.cleanup()
@@ -171,7 +171,7 @@ class NatsServer:
             return
         process.send_signal(number)
         if os.name != "nt":
-            process.send_signal(signal.SIGCONT)  # One that was stopped hears nothing else.
+            process.send_signal(signal.SIGCONT)  # a stopped process handles no other signal
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -199,7 +199,7 @@ class NatsServer:
     def _log(self) -> Path:
         return self._directory() / "server.log"
 
-    def _complaint(self) -> str:
+    def _log_tail(self) -> str:
         with suppress(OSError):
             lines = self._log().read_text(errors="replace").splitlines()
             return " | ".join(lines[-3:])

@@ -58,7 +58,7 @@ async def test_a_node_outlives_its_ttl_while_it_is_renewed(registry: MemoryRegis
                 await anext(sets)
 
 
-async def test_a_loop_that_stood_still_forgets_nobody(registry: MemoryRegistry) -> None:
+async def test_nodes_survive_an_event_loop_that_was_blocked(registry: MemoryRegistry) -> None:
     async with (
         registry.register(POINTS, ttl=0.05, interval=0.01),
         registry.watch("points") as sets,

@@ -112,7 +112,7 @@ async def test_a_go_server_of_either_generation_is_found(
     assert [node.id for node in found.nodes] == ["x", "y"]
 
 
-async def test_where_nobody_listens_the_answer_comes_at_once(own_server: NatsServer) -> None:
+async def test_a_query_that_no_one_listens_to_ends_at_once(own_server: NatsServer) -> None:
     async with open_nats(BackendOptions(addresses=(own_server.address,))) as backend:
         await backend.registry.get_service("warm")
         started = time.monotonic()

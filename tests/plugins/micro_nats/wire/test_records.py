@@ -91,7 +91,7 @@ def test_what_is_no_record_is_a_codec_error(frame: bytes) -> None:
         decode_service(frame)
 
 
-def test_nodes_that_nobody_could_call_are_passed_over() -> None:
+def test_nodes_without_id_or_address_are_left_out() -> None:
     nodes = [{"id": "a"}, {"address": "b"}, {}, {"id": "c", "address": "d"}]
     found = decode_service(json.dumps({"name": "a", "nodes": nodes}).encode())
 

@@ -17,7 +17,7 @@ from micro_nats.devserver import NatsServer
 pytestmark = pytest.mark.both_loops
 
 GRPC = {"broker": "nats", "protocol": "grpc", "registry": "nats", "server": "grpc"}
-FOREIGN = [
+OTHERS = [
     ({**GRPC, "transport": "grpc"}, "transport is 'grpc'"),
     (GRPC, "protocol is 'grpc'"),
     ({"transport": "http", "protocol": "mucp"}, "transport is 'http'"),
@@ -36,16 +36,16 @@ async def client(settings: Settings) -> AsyncIterator[Client]:
         yield client
 
 
-def foreign(name: str, metadata: dict[str, str]) -> ServiceRecord:
+def speaking(name: str, metadata: dict[str, str]) -> ServiceRecord:
     node = Node(id=f"{name}-1", address="10.0.0.5:50051", metadata=metadata)
     return ServiceRecord(name=name, version="latest", nodes=(node,))
 
 
-@pytest.mark.parametrize(("metadata", "reason"), FOREIGN)
+@pytest.mark.parametrize(("metadata", "reason"), OTHERS)
 async def test_a_call_to_nodes_of_another_protocol_fails_at_once_with_the_reason(
     client: Client, backend: Backend, metadata: dict[str, str], reason: str
 ) -> None:
-    record = foreign("greeter", metadata)
+    record = speaking("greeter", metadata)
     async with backend.registry.register(record, ttl=90, interval=30):
         with pytest.raises(ServiceUnavailable, match=reason) as caught:
             await client.call("greeter", "Greeter.Hello", timeout=5)
@@ -63,7 +63,7 @@ async def test_nodes_of_another_protocol_are_passed_over_while_one_speaks_nats(
     async def hello() -> str:
         return "hello"
 
-    record = foreign("greeter", FOREIGN[0][0])
+    record = speaking("greeter", OTHERS[0][0])
     async with (
         backend.registry.register(record, ttl=90, interval=30),
         service.running(settings=settings),
