@@ -25,6 +25,7 @@ from micro.errors import (
     Unavailable,
 )
 from micro.events.stream import EventStream
+from micro.handlers.depends import Depends
 from micro.handlers.raises import raises
 from micro.memory import MemoryBackend
 from micro.message import Message
@@ -48,6 +49,7 @@ __all__ = [
     "Context",
     "Deadline",
     "DeadlineExceeded",
+    "Depends",
     "EventStream",
     "Forbidden",
     "InternalError",

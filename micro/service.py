@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar, Unpack, overload
 
 from micro.backend import Backend, ConnectionEvent
@@ -16,6 +16,7 @@ from micro.errors import HandlerError
 from micro.handlers.collector import SERVICE_QUEUE, Collector, Queue
 from micro.handlers.definition import ConnectionHook, Hook, Layers, Runs, ServiceDefinition
 from micro.handlers.options import EndpointOptions, SubscriberBounds
+from micro.handlers.providers import Providers
 from micro.memory import MemoryBackend
 from micro.middleware import Layer
 from micro.names import check_service
@@ -96,6 +97,7 @@ class Service:
                 codecs=Codecs([*default_codecs(), *codecs]),
                 runs=self._runs,
                 metrics=self._metrics,
+                providers=Providers(name, {Client: _client_of}),
                 strategy=strategy,
                 overrides=overrides,
                 parts={
@@ -180,6 +182,44 @@ class Service:
             return function
 
         return decorate
+
+    def lifespan(self, function: F) -> F:
+        """Declare a lifespan: opened before the first request, closed after the last one.
+
+        It is an async generator function that yields its value once; a plain generator function,
+        or a function that returns its value and has nothing to close. Handlers, subscribers and
+        other providers ask for the value with `Annotated[T, Depends(function)]`. Lifespans are
+        opened in the order in which they are declared and closed in reverse, also when the start
+        fails. They may depend on each other and take a `Client`.
+
+        Raises:
+            HandlerError: it cannot be one; the text says why.
+            UsageError: the service is running.
+        """
+        # The caller's local types, which postponed annotations may name.
+        self._collector.add_lifespan(function, sys._getframe(1).f_locals)
+        return function
+
+    def override(
+        self, provider: Callable[..., Any], fake: Callable[..., Any]
+    ) -> AbstractContextManager[None]:
+        """Use `fake` in place of a provider while the block lasts, for tests.
+
+        It holds for every run of the service: for a lifespan the block must begin before the run
+        does; for any other provider it holds at once, for calls that begin from then on.
+
+            with points.override(database, fake_database):
+                async with points.running() as client: ...
+
+        Args:
+            provider: The function that `Depends()` was given.
+            fake: Any function that could be a provider itself.
+
+        Raises:
+            HandlerError: no handler depends on `provider`, or `fake` cannot be a provider.
+            UsageError: `provider` is a lifespan, and it is open already.
+        """
+        return self._collector.override(provider, fake, sys._getframe(1).f_locals)
 
     def on_start(self, hook: T) -> T:
         """Run a function at start, before the first request, in the order of the hooks.
@@ -319,3 +359,7 @@ class Service:
 def define(service: Service) -> ServiceDefinition:
     """What a service serves at this moment, as a value for the runtime."""
     return service._collector.definition()
+
+
+def _client_of(run: ServiceRunner) -> Client:
+    return run.client

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar, Unpack, cast, get_args, get_origin, g
 from micro.client.options import CallOptions, StreamOptions
 from micro.client.stream import ClientStream
 from micro.errors import HandlerError, MicroError
+from micro.handlers.annotations import location_of
 from micro.handlers.raises import raises_of
-from micro.handlers.signature import location_of
 from micro.names import camel_case, check_endpoint
 
 __all__ = ["Calls", "make_proxy"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -222,11 +222,17 @@ class Subscriber:
         return Response(None, {})
 
     async def _in_thread(self, event: Any, context: Context) -> None:
+        if self.spec.bind_thread is not None:
+            await self.spec.bind_thread(event, context, self._run_in_thread)
+        else:
+            await self._run_in_thread(self.spec.bind, event, context)
+
+    def _run_in_thread(self, function: Callable[..., Any], *args: Any) -> Coroutine[Any, Any, Any]:
         task = asyncio.current_task()
         assert task is not None, "it runs in a task of the scope"
         self._in_threads.add(task)
         ended = partial(self._leave_thread, task)
-        await self._host.threads.run(self.spec.name, self.spec.bind, event, context, ended=ended)
+        return self._host.threads.run(self.spec.name, function, *args, ended=ended)
 
     def _leave_thread(self, task: asyncio.Task[Any]) -> None:
         self._in_threads.discard(task)

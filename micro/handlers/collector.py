@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from enum import Enum
 from typing import Any, Final, Literal, Unpack
 
 from micro.errors import HandlerError, UsageError
+from micro.handlers.annotations import location_of
 from micro.handlers.definition import ConnectionHook, Hook, ServiceDefinition, add_endpoint
 from micro.handlers.endpoint import Endpoint, endpoint_from_function, endpoints_from_object
 from micro.handlers.options import EndpointOptions, SubscriberBounds
 from micro.handlers.servable import type_name
-from micro.handlers.signature import location_of
 from micro.handlers.subscriber import SubscriberSpec, subscriber_from_function
 from micro.topic import Topic
 
@@ -65,21 +66,19 @@ class Collector:
             UsageError: the service is running.
         """
         self._check_not_running("a handler")
-        codecs = self._configured.codecs
+        known: Any = {"codecs": self._configured.codecs, "providers": self._configured.providers}
         if not inspect.isroutine(target):
             if name is not None:
                 raise HandlerError(
                     f"class {target!r}: its methods name its endpoints; give no name"
                 )
-            for endpoint in endpoints_from_object(
-                target, localns=localns, codecs=codecs, **options
-            ):
+            for endpoint in endpoints_from_object(target, localns=localns, **known, **options):
                 add_endpoint(self._endpoints, endpoint)
             return
 
         def make(service: str) -> Endpoint:
             return endpoint_from_function(
-                target, service=service, name=name, localns=localns, codecs=codecs, **options
+                target, service=service, name=name, localns=localns, **known, **options
             )
 
         if self._configured.name or name is not None:
@@ -108,12 +107,28 @@ class Collector:
 
         own = queue is SERVICE_QUEUE
         named = None if queue is SERVICE_QUEUE else queue
-        codecs = self._configured.codecs
+        known: Any = {"codecs": self._configured.codecs, "providers": self._configured.providers}
         spec = subscriber_from_function(
-            function, topic, queue=named, localns=localns, codecs=codecs, **bounds
+            function, topic, queue=named, localns=localns, **known, **bounds
         )
         self._keep_topic(topic)
         self._subscribers.append((spec, own))
+
+    def add_lifespan(self, function: Callable[..., Any], localns: Mapping[str, Any]) -> None:
+        """Add a lifespan.
+
+        Raises:
+            HandlerError: it cannot be one.
+            UsageError: the service is running.
+        """
+        self._check_not_running("a lifespan")
+        self._configured.providers.add_lifespan(function, localns)
+
+    def override(
+        self, provider: Callable[..., Any], fake: Callable[..., Any], localns: Mapping[str, Any]
+    ) -> AbstractContextManager[None]:
+        """Use `fake` in place of a provider while the block lasts."""
+        return self._configured.providers.override(provider, fake, localns)
 
     def add_start_hook(self, hook: Hook) -> None:
         """Add a start hook.

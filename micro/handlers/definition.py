@@ -16,9 +16,10 @@ from micro.backend import Backend, ConnectionEvent
 from micro.broker.contract import Broker
 from micro.codec import Codecs
 from micro.errors import HandlerError, UsageError
+from micro.handlers.annotations import location_of
 from micro.handlers.endpoint import Endpoint
+from micro.handlers.providers import Providers
 from micro.handlers.servable import check_servable
-from micro.handlers.signature import location_of
 from micro.handlers.subscriber import SubscriberSpec
 from micro.middleware import Layer
 from micro.registry.contract import Registry
@@ -118,6 +119,7 @@ class ServiceDefinition:
         codecs: Read and write bodies.
         runs: The runs that are going on.
         metrics: What all runs together have counted.
+        providers: What handlers can depend on.
         endpoints: Endpoints whose names are known.
         unnamed: Make an endpoint once the service's name is known.
         subscribers: Each subscriber, and whether its queue is the service's name.
@@ -135,6 +137,7 @@ class ServiceDefinition:
     # The runtime says what a run is; this package is below it.
     runs: Runs[Any]
     metrics: Metrics = field(default_factory=Metrics)
+    providers: Providers = field(default_factory=Providers)
     endpoints: tuple[Endpoint, ...] = ()
     unnamed: tuple[Callable[[str], Endpoint], ...] = ()
     subscribers: tuple[tuple[SubscriberSpec, bool], ...] = ()

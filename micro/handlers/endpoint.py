@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FunctionType, MappingProxyType
 from typing import Any, Unpack
 
 from micro.codec import Codecs
 from micro.errors import HandlerError, InvalidName, MicroError
+from micro.handlers.annotations import location_of
+from micro.handlers.injection import Injected, ThreadBind
 from micro.handlers.options import EndpointOptions, check_endpoint_options
+from micro.handlers.plans import RunValues
+from micro.handlers.providers import Providers
 from micro.handlers.raises import check_raises, raises_of
 from micro.handlers.servable import check_servable
-from micro.handlers.signature import Bind, Kind, location_of, read_signature
+from micro.handlers.signature import Bind, Kind, read_signature
 from micro.names import camel_case, check_endpoint
 
 __all__ = [
@@ -51,6 +55,8 @@ class Endpoint:
         max_concurrency: How many calls may run at once; `None` leaves it to the service.
         raises: Errors of the application's own that it raises.
         timeout: Seconds that one call may take; `None` leaves it to the caller.
+        injected: Calls a handler that has dependencies; `None` for one that has none.
+        bind_thread: For a plain `def` that has dependencies, in place of `bind`.
     """
 
     name: str
@@ -66,6 +72,25 @@ class Endpoint:
     max_concurrency: int | None = None
     raises: tuple[type[MicroError], ...] = ()
     timeout: float | None = None
+    injected: Injected | None = None
+    bind_thread: ThreadBind | None = None
+
+    def resolve(self, values: RunValues) -> Endpoint:
+        """This endpoint with what a run gives its handler.
+
+        Raises:
+            UsageError: a lifespan that it depends on is not open.
+        """
+        if self.injected is None:
+            return self
+        injected = self.injected.resolve(values)
+        stream = self.kind.streams_responses
+        return replace(
+            self,
+            injected=injected,
+            bind=injected.stream if stream else injected.unary,
+            bind_thread=injected.threaded if self.blocking else None,
+        )
 
 
 def endpoint_from_function(
@@ -75,6 +100,7 @@ def endpoint_from_function(
     name: str | None = None,
     localns: Mapping[str, Any] | None = None,
     codecs: Codecs | None = None,
+    providers: Providers | None = None,
     **options: Unpack[EndpointOptions],
 ) -> Endpoint:
     """Make an endpoint of a function or a bound method.
@@ -85,6 +111,7 @@ def endpoint_from_function(
         name: `Type.Method`.
         localns: The decorating frame's locals, so that postponed annotations may name local types.
         codecs: Must carry the types; not checked when not given.
+        providers: What the handler can depend on.
         **options: See `EndpointOptions`.
 
     Raises:
@@ -93,7 +120,7 @@ def endpoint_from_function(
     """
     check_endpoint_options(function, options)
     wanted = _given_name(function, name) if name is not None else _default_name(service, function)
-    signature = read_signature(function, localns)
+    signature = read_signature(function, localns, providers)
     request, response = signature.request_type, signature.response_type
     if codecs is not None:
         check_servable(codecs, function, request=request, response=response)
@@ -104,6 +131,7 @@ def endpoint_from_function(
         request_type=request,
         response_type=response,
         bind=signature.bind,
+        injected=signature.injected,
         takes_request=signature.takes_request,
         blocking=signature.blocking,
         metadata=MappingProxyType(dict(options.get("metadata", _NOTHING))),
@@ -119,6 +147,7 @@ def endpoints_from_object(
     *,
     localns: Mapping[str, Any] | None = None,
     codecs: Codecs | None = None,
+    providers: Providers | None = None,
     **options: Unpack[EndpointOptions],
 ) -> tuple[Endpoint, ...]:
     """Make an endpoint `Class.Method` of every public method of an object.
@@ -128,6 +157,7 @@ def endpoints_from_object(
             leading underscore count, inherited ones too; static and class methods do not.
         localns: The decorating frame's locals, as for `endpoint_from_function`.
         codecs: Must carry the types; not checked when not given.
+        providers: What the handler can depend on.
         **options: See `EndpointOptions`; they hold for every method.
 
     Raises:
@@ -143,6 +173,7 @@ def endpoints_from_object(
             service=cls.__name__,
             localns=names,
             codecs=codecs,
+            providers=providers,
             **options,
         )
         for method in _public_methods(cls)

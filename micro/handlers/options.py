@@ -8,8 +8,8 @@ from math import isfinite
 from typing import Any, TypedDict
 
 from micro.errors import HandlerError, MicroError
+from micro.handlers.annotations import location_of
 from micro.handlers.raises import check_raises
-from micro.handlers.signature import location_of
 
 __all__ = [
     "EndpointOptions",

@@ -21,9 +21,9 @@ from typing import get_type_hints as read_annotations
 
 from pydantic import BaseModel
 
+from micro.handlers.annotations import bare_type
 from micro.handlers.endpoint import Endpoint
 from micro.handlers.raises import describe_raises
-from micro.handlers.signature import bare_type
 from micro.handlers.subscriber import SubscriberSpec
 from micro.registry.record import EndpointRecord, ValueRecord
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from micro.codec import Codecs, IncompleteType
 from micro.errors import CodecError, HandlerError
-from micro.handlers.signature import location_of
+from micro.handlers.annotations import location_of
 
 __all__ = ["check_servable", "type_name"]
 

@@ -9,22 +9,28 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Collection,
     Coroutine,
     Generator,
     Mapping,
 )
 from dataclasses import dataclass
 from enum import StrEnum
-from types import FunctionType, MethodType, NoneType, UnionType
-from typing import Annotated, Any, Final, Never, NoReturn, TypeVar, Union, get_args, get_origin
-from typing import get_type_hints as read_annotations
-
-from typing_inspection.typing_objects import is_typealiastype
+from types import FunctionType, MethodType, NoneType
+from typing import Any, Final, Never, NoReturn, TypeVar, get_args, get_origin
 
 from micro.context import Context
-from micro.errors import HandlerError
+from micro.handlers.annotations import (
+    bare_type,
+    function_error,
+    is_context,
+    read_annotations,
+)
+from micro.handlers.depends import REQUEST, Argument
+from micro.handlers.injection import Injected
+from micro.handlers.providers import Providers
 
-__all__ = ["Bind", "Kind", "Signature", "bare_type", "location_of", "read_signature"]
+__all__ = ["Bind", "Kind", "Signature", "read_signature"]
 
 Bind = Callable[[Any, Context], Any]
 """Calls a function with a request and a context, leaving out what it does not take."""
@@ -70,74 +76,52 @@ class Signature:
     takes_request: bool
     blocking: bool
     bind: Bind
+    injected: Injected | None = None
 
 
 def read_signature(
-    function: Callable[..., Any], localns: Mapping[str, Any] | None = None
+    function: Callable[..., Any],
+    localns: Mapping[str, Any] | None = None,
+    providers: Providers | None = None,
 ) -> Signature:
     """Read a handler's annotations.
 
     Args:
         function: A function, or a method bound to its object.
         localns: Names to resolve postponed annotations with, beside the function's globals.
+        providers: What it can depend on; every `Depends` is a provider for each call if not given.
 
     Raises:
         HandlerError: the function cannot be served; the text says where it is and what to write.
     """
     kind = _function_kind(function)
-    types = _annotations(function, localns)
-    request, context = _parameters(function, types)
+    types = read_annotations(function, localns)
+    depends = _dependencies(function, types, localns, providers or Providers())
+    request, context = _parameters(function, types, depends)
     given = NoneType if request is None else types[request.name]
     item = _item_type(function, given, "request")
     streams = item is not _MISSING
     if kind == "plain" and streams:
-        raise _error(function, "a stream of requests needs 'async def', not 'def'")
+        raise function_error(function, "a stream of requests needs 'async def', not 'def'")
     if kind == "generator":
         response = _yielded_type(function, types)
     else:
         response = _returned_type(function, types, kind)
+    injected = _injected(function, depends, request, context) if depends else None
     return Signature(
         kind=_kind(streams, kind == "generator"),
         request_type=item if streams else given,
         response_type=response,
         takes_request=request is not None,
         blocking=kind == "plain",
-        bind=_bind(function, request, context),
+        bind=injected.unresolved if injected else _bind(function, request, context),
+        injected=injected,
     )
-
-
-def location_of(function: Callable[..., Any]) -> str:
-    """A function's or class's name, file and line, for the texts of errors."""
-    if isinstance(function, type):
-        return _location_of_class(function)
-    plain = inspect.unwrap(getattr(function, "__func__", function))
-    code = getattr(plain, "__code__", None)
-    name = getattr(plain, "__qualname__", repr(plain))
-    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
-
-
-def _location_of_class(cls: type) -> str:
-    try:
-        path, line = inspect.getsourcefile(cls), inspect.getsourcelines(cls)[1]
-    except (OSError, TypeError):
-        return f"class {cls.__qualname__}"
-    return f"class {cls.__qualname__} ({path}:{line})"
-
-
-def bare_type(type_: Any) -> Any:
-    """A type without `Annotated` and without the names that a `type` statement gave it."""
-    while True:
-        if get_origin(type_) is Annotated:
-            type_ = get_args(type_)[0]
-        elif is_typealiastype(type_):
-            type_ = type_.__value__
-        else:
-            return type_
 
 
 def _function_kind(function: Callable[..., Any]) -> str:
     if not isinstance(function, FunctionType | MethodType):
-        raise _error(function, "it is not a function or method written in Python")
+        raise function_error(function, "it is not a function or method written in Python")
     # A plain wrapper made with functools.wraps hands on what it wraps: an awaitable, mostly.
     for candidate in (function, inspect.unwrap(function)):
         if inspect.isasyncgenfunction(candidate):
@@ -145,51 +129,68 @@ def _function_kind(function: Callable[..., Any]) -> str:
         if inspect.iscoroutinefunction(candidate):
             return "coroutine"
         if inspect.isgeneratorfunction(candidate):
-            raise _error(
+            raise function_error(
                 function, "a stream is an async generator: write 'async def', '-> AsyncIterator[T]'"
             )
     return "plain"
 
 
-def _annotations(function: Callable[..., Any], localns: Mapping[str, Any] | None) -> dict[str, Any]:
-    plain = getattr(function, "__func__", function)
-    try:
-        return read_annotations(plain, localns=dict(localns or {}), include_extras=True)
-    except NameError as error:
-        raise _error(
-            function,
-            f"the name {error.name!r} in its annotations is not defined; define it before the "
-            "function, and import it outside 'if TYPE_CHECKING:'",
-        ) from error
-    except (AttributeError, SyntaxError, TypeError) as error:
-        raise _error(function, f"its annotations cannot be evaluated: {error}") from error
+def _dependencies(
+    function: Callable[..., Any],
+    types: Mapping[str, Any],
+    localns: Mapping[str, Any] | None,
+    providers: Providers,
+) -> dict[str, Argument]:
+    """The parameters that are given what they depend on."""
+    parameters = inspect.signature(function).parameters.values()
+    found = (
+        providers.argument(function, one, types.get(one.name, Any), localns) for one in parameters
+    )
+    return {one.name: one for one in found if one is not None}
+
+
+def _injected(
+    function: Callable[..., Any],
+    depends: Mapping[str, Argument],
+    request: _Parameter | None,
+    context: _Parameter | None,
+) -> Injected:
+    named: dict[str, Argument] = {}
+    for parameter, source in ((request, REQUEST), (context, Context)):
+        if parameter is not None:
+            by_name = parameter.kind is _Parameter.KEYWORD_ONLY
+            named[parameter.name] = Argument(name=parameter.name, by_name=by_name, source=source)
+    order = inspect.signature(function).parameters
+    return Injected(function, tuple({**depends, **named}[name] for name in order))
 
 
 def _parameters(
-    function: Callable[..., Any], types: Mapping[str, Any]
+    function: Callable[..., Any], types: Mapping[str, Any], depends: Collection[str]
 ) -> tuple[_Parameter | None, _Parameter | None]:
     """The parameters for the request and for the context."""
     request = context = None
     for parameter in inspect.signature(function).parameters.values():
         name = parameter.name
+        if name in depends:
+            continue
         if parameter.kind in _STARS:
             starred = _STARS[parameter.kind] + name
-            raise _error(function, f"'{starred}' gets no value; remove it")
+            raise function_error(function, f"'{starred}' gets no value; remove it")
         if name not in types:
-            raise _error(function, _unannotated(name))
-        if _is_context(types[name]):
+            raise function_error(function, _unannotated(name))
+        if is_context(types[name]):
             if context is not None:
-                raise _error(function, f"{context.name!r} and {name!r} are both a Context")
+                raise function_error(function, f"{context.name!r} and {name!r} are both a Context")
             context = parameter
             continue
         if request is not None:
-            raise _error(
+            raise function_error(
                 function,
                 f"{name!r} is one parameter too many after {request.name!r}; a handler takes one "
                 "request and at most one Context, so put the values into one model",
             )
         if parameter.default is not _Parameter.empty:
-            raise _error(
+            raise function_error(
                 function,
                 f"{name!r} has a default that would never be used; give defaults to the fields "
                 "of the request's model",
@@ -212,7 +213,7 @@ def _item_type(function: Callable[..., Any], type_: Any, what: str) -> Any:
         return _MISSING
     arguments = get_args(bare)
     if not arguments or isinstance(arguments[0], TypeVar):
-        raise _error(
+        raise function_error(
             function, f"the {what}'s {origin.__name__} does not say of what; write AsyncIterator[T]"
         )
     return NoneType if arguments[0] is None else arguments[0]
@@ -221,7 +222,7 @@ def _item_type(function: Callable[..., Any], type_: Any, what: str) -> Any:
 def _yielded_type(function: Callable[..., Any], types: Mapping[str, Any]) -> Any:
     item = _item_type(function, types.get("return", NoneType), "return type")
     if item is _MISSING:
-        raise _error(
+        raise function_error(
             function, "an async generator says what it yields: annotate '-> AsyncIterator[T]'"
         )
     return item
@@ -232,15 +233,15 @@ def _returned_type(function: Callable[..., Any], types: Mapping[str, Any], kind:
     bare = bare_type(type_)
     origin = get_origin(bare) or bare
     if origin in _ASYNC_ITERATORS:
-        raise _error(
+        raise function_error(
             function,
             f"it returns an {origin.__name__} but has no 'yield'; to stream, write 'async def' "
             "and 'yield' each item, or 'async for item in other: yield item'",
         )
     if kind == "plain" and origin in _ASYNC_RESULTS:
-        raise _error(function, "it returns something to await; write 'async def'")
+        raise function_error(function, "it returns something to await; write 'async def'")
     if origin in (Generator, *_ASYNC_RESULTS):
-        raise _error(
+        raise function_error(
             function, f"it returns {origin.__name__}, which cannot be sent; return a value"
         )
     return NoneType if bare in (Never, NoReturn) else type_
@@ -250,14 +251,6 @@ def _kind(requests: bool, responses: bool) -> Kind:
     if requests:
         return Kind.BIDIRECTIONAL if responses else Kind.CLIENT_STREAM
     return Kind.SERVER_STREAM if responses else Kind.UNARY
-
-
-def _is_context(type_: Any) -> bool:
-    bare = bare_type(type_)
-    if get_origin(bare) in (Union, UnionType):
-        choices = [bare_type(choice) for choice in get_args(bare)]
-        return len(choices) == 2 and Context in choices and NoneType in choices
-    return bare is Context
 
 
 def _bind(
@@ -292,7 +285,3 @@ def _bind_by_name(
         return function(*[given[index] for index in positions], **named)
 
     return call
-
-
-def _error(function: Callable[..., Any], problem: str) -> HandlerError:
-    return HandlerError(f"{location_of(function)}: {problem}")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, Union, Unpack, get_args, get_origin
 
 from micro.codec import Codecs, Raw
 from micro.errors import HandlerError, InvalidName
+from micro.handlers.annotations import bare_type, location_of
+from micro.handlers.injection import Injected, ThreadBind
 from micro.handlers.options import SubscriberBounds, check_subscriber_bounds
+from micro.handlers.plans import RunValues
+from micro.handlers.providers import Providers
 from micro.handlers.servable import check_servable, type_name
-from micro.handlers.signature import Bind, Kind, bare_type, location_of, read_signature
+from micro.handlers.signature import Bind, Kind, read_signature
 from micro.names import camel_case, check_pattern, check_queue
 from micro.topic import Topic, name_of, type_of
 
@@ -34,6 +38,8 @@ class SubscriberSpec:
         max_concurrency: Events that are handled at once; `None` leaves it to the service.
         max_queue: Further events that may wait; `None` leaves it to the service.
         timeout: Seconds for one event, 0 for no limit; `None` leaves it to the service.
+        injected: Calls a function that has dependencies; `None` for one that has none.
+        bind_thread: For a plain `def` that has dependencies, in place of `bind`.
     """
 
     name: str
@@ -47,6 +53,20 @@ class SubscriberSpec:
     max_concurrency: int | None = None
     max_queue: int | None = None
     timeout: float | None = None
+    injected: Injected | None = None
+    bind_thread: ThreadBind | None = None
+
+    def resolve(self, values: RunValues) -> SubscriberSpec:
+        """This subscriber with what a run gives its function.
+
+        Raises:
+            UsageError: a lifespan that it depends on is not open.
+        """
+        if self.injected is None:
+            return self
+        injected = self.injected.resolve(values)
+        threaded = injected.threaded if self.blocking else None
+        return replace(self, injected=injected, bind=injected.unary, bind_thread=threaded)
 
 
 def subscriber_from_function(
@@ -56,6 +76,7 @@ def subscriber_from_function(
     queue: str | None = None,
     localns: Mapping[str, Any] | None = None,
     codecs: Codecs | None = None,
+    providers: Providers | None = None,
     **bounds: Unpack[SubscriberBounds],
 ) -> SubscriberSpec:
     """Make a subscriber of a function or a bound method; what it returns is ignored.
@@ -66,6 +87,7 @@ def subscriber_from_function(
         queue: The group of which one member receives each event; `None` for every instance.
         localns: The decorating frame's locals, as for `endpoint_from_function`.
         codecs: Must carry the type of the event; not checked when not given.
+        providers: What the function can depend on.
         **bounds: See `SubscriberBounds`.
 
     Raises:
@@ -74,7 +96,7 @@ def subscriber_from_function(
         InvalidName: the topic or the queue cannot be used.
     """
     check_subscriber_bounds(function, bounds)
-    signature = read_signature(function, localns)
+    signature = read_signature(function, localns, providers)
     if signature.kind is not Kind.UNARY:
         raise HandlerError(
             f"{location_of(function)}: a subscriber is called once for each event; it takes no "
@@ -93,6 +115,7 @@ def subscriber_from_function(
         handler=function,
         event_type=signature.request_type,
         bind=signature.bind,
+        injected=signature.injected,
         takes_event=signature.takes_request,
         blocking=signature.blocking,
         **bounds,

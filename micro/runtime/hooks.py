@@ -6,8 +6,8 @@ import asyncio
 import inspect
 import logging
 
+from micro.handlers.annotations import location_of
 from micro.handlers.definition import Hook, ServiceDefinition
-from micro.handlers.signature import location_of
 from micro.runtime.signals import interruptible
 from micro.runtime.steps import Steps
 

@@ -17,8 +17,9 @@ from micro.client.client import Client
 from micro.concurrency.budget import process_budget
 from micro.errors import MicroError, Unavailable
 from micro.events.subscribers import Subscribers
+from micro.handlers.annotations import location_of
 from micro.handlers.definition import ServiceDefinition, ambient_run
-from micro.handlers.signature import location_of
+from micro.handlers.resolved import ResolvedHandlers
 from micro.names import check_service
 from micro.plugins import Backends
 from micro.registry.contract import Registry
@@ -30,6 +31,7 @@ from micro.runtime.configuration import (
     subscriber_options,
 )
 from micro.runtime.hooks import Hooks
+from micro.runtime.lifespans import Lifespans
 from micro.runtime.steps import Steps
 from micro.scope import open_scope
 from micro.server.server import Server
@@ -86,6 +88,7 @@ class ServiceRunner:
         self._subscribers: Subscribers
         self._listener: Listener
         self._hooks = Hooks(definition, self.steps)
+        self._lifespans = Lifespans(definition.providers, self.steps)
         self._started = False
         self._stopping = False
 
@@ -141,6 +144,7 @@ class ServiceRunner:
             "draining the listener", self._listener.drain(), NETWORK_STEP_SECONDS
         )
         await self._stop_hooks()
+        await self._close_lifespans()
         await self.steps.attempt("flushing events", self._client.flush(), NETWORK_STEP_SECONDS)
         _log.info("%s stopped", self.name)
 
@@ -197,6 +201,10 @@ class ServiceRunner:
     async def _start(self) -> None:
         with self.steps.step("opening the plugins"):
             transport, registry = await self._open_parts()
+        values = await self._lifespans.open(self)
+        resolved = ResolvedHandlers(values, self._endpoints, self._specs)
+        self._stack.enter_context(resolved.following_overrides())
+        self._server.mount(resolved.endpoints)
         await self._hooks.start()
         with self.steps.step("listening"):
             listener = await transport.listen(
@@ -204,7 +212,7 @@ class ServiceRunner:
             )
             self._listener = await self._stack.enter_async_context(listener)
         with self.steps.step("subscribing"):
-            await self._subscribers.subscribe(self._specs)
+            await self._subscribers.subscribe(resolved.subscribers)
         # Register last: a caller may dial the moment the node is visible.
         with self.steps.step("registering"):
             await self._register(registry)
@@ -236,7 +244,6 @@ class ServiceRunner:
         bounds = server_options(settings, layers)
         self._server = await enter(Server(self.name, codecs, bounds, counters=metrics.server))
         self._stack.enter_context(metrics.observe(self._server.gauges))
-        self._server.mount(self._endpoints)
         self._subscribers = await enter(
             Subscribers(
                 self.name, broker, codecs, subscriber_options(settings, layers), metrics=metrics
@@ -277,10 +284,15 @@ class ServiceRunner:
         with self._ambient():
             self.cut_off += await self._hooks.stop()
 
+    async def _close_lifespans(self) -> None:
+        with self._ambient():
+            self.cut_off += await self._lifespans.close()
+
     async def _close(self) -> None:
         """Close everything; after a start that failed, what its hooks had opened as well."""
         if not self._stopping:
             self.steps.begin_stop(self.settings.shutdown_timeout)
         if self._hooks.begun:
             await self._stop_hooks()
+        await self._close_lifespans()
         await self.steps.attempt("closing", self._stack.aclose(), NETWORK_STEP_SECONDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -157,17 +157,22 @@ class Execution:
             context = Context.current()
             context.headers = request.headers
             call = _call_in_thread.get()
-            call.threaded = True
-            result = await self._threads.run(
-                endpoint.name,
-                endpoint.bind,
-                request.value,
-                context,
-                ended=partial(self._thread_ended, call),
-            )
+            run = partial(self._in_thread, call)
+            if endpoint.bind_thread is not None:
+                result = await endpoint.bind_thread(request.value, context, run)
+            else:
+                result = await run(endpoint.bind, request.value, context)
             return Response(result, context.reply_headers)
 
         return call_in_thread if endpoint.blocking else call_handler
+
+    def _in_thread(
+        self, call: Call, function: Callable[..., Any], *args: Any
+    ) -> Coroutine[Any, Any, Any]:
+        """Run a function in a thread, which keeps the call's slots until it has ended."""
+        call.threaded = True
+        name, ended = call.mounted.endpoint.name, partial(self._thread_ended, call)
+        return self._threads.run(name, function, *args, ended=ended)
 
     async def _answer(self, call: Call, context: Context) -> None:
         """Run a unary handler and send its response."""

@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
-from micro import Client, Service, load_settings, open_client
+from micro import Client, Depends, Service, load_settings, open_client
 from micro.plugins import Backends
 from micro_nats.devserver import run_server
 from micro_nats.transport.outbox import Outbox
@@ -29,6 +29,7 @@ ITEMS = 2_000
 
 # Today's figures with 15 % to spare; measured with Python 3.11 and asyncio's own event loop.
 MOST_FUNCTIONS_A_CALL = 86
+MOST_FUNCTIONS_FOR_TWO_DEPENDENCIES = 10
 MOST_FUNCTIONS_AN_ITEM = 20.5
 MOST_MESSAGES_A_TURN = 9
 
@@ -44,6 +45,25 @@ def points() -> Service:
     async def count(upto: int) -> AsyncIterator[int]:
         for number in range(upto):
             yield number
+
+    return service
+
+
+def points_with_dependencies() -> Service:
+    service = Service("points")
+
+    @service.lifespan
+    async def pool() -> AsyncIterator[list[int]]:
+        yield []
+
+    async def one(pool: Annotated[list[int], Depends(pool)]) -> AsyncIterator[int]:
+        yield 1 + len(pool)
+
+    @service.handler
+    async def award(
+        award: Award, pool: Annotated[list[int], Depends(pool)], one: Annotated[int, Depends(one)]
+    ) -> Balance:
+        return Balance(user=award.user, points=award.points + one)
 
     return service
 
@@ -116,6 +136,17 @@ class TestOverMemory:
 
         print(f"\n{seen:.1f} Python functions a call")
         assert seen <= MOST_FUNCTIONS_A_CALL
+
+    async def test_two_dependencies_cost_a_call_few_functions(self) -> None:
+        seen = []
+        for service in (points(), points_with_dependencies()):
+            async with running(service) as client:
+                await load(client)
+                seen.append(await functions(lambda: load(client)) / CALLS)
+
+        without, with_two = seen
+        print(f"\n{with_two - without:.1f} Python functions more for two dependencies")
+        assert with_two - without <= MOST_FUNCTIONS_FOR_TWO_DEPENDENCIES
 
     async def test_a_streams_item_runs_few_functions(self) -> None:
         async def read(client: Client) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Protocol, assert_type
+from typing import Annotated, Any, Protocol, assert_type
 
 from pydantic import BaseModel
 
@@ -22,6 +22,7 @@ from micro import (
     Context,
     Deadline,
     DeadlineExceeded,
+    Depends,
     EventStream,
     Forbidden,
     InternalError,
@@ -104,6 +105,25 @@ service = Service(
     publish_middleware=[layer],
     settings={"client_retries": 1},
 )
+
+
+class Pool: ...
+
+
+@service.lifespan
+async def database(client: Client) -> AsyncIterator[Pool]:
+    yield Pool()
+
+
+async def transaction(pool: Annotated[Pool, Depends(database)], ctx: Context) -> Pool:
+    assert_type(pool, Pool)
+    return pool
+
+
+@service.handler
+async def spend(request: Award, tx: Annotated[Pool, Depends(transaction)]) -> Balance:
+    assert_type(tx, Pool)
+    return Balance(user=request.user, points=-request.points)
 
 
 @service.handler
@@ -246,6 +266,9 @@ async def proxies(client: Client, awards: AsyncIterator[Award]) -> None:
 
 
 async def lives() -> None:
+    assert_type(database(service.client), AsyncIterator[Pool])
+    with service.override(database, Pool):
+        assert_type(await spend(Award(user="ann", points=5), Pool()), Balance)
     async with service.running() as client:
         assert_type(client, Client)
     async with service.running(MemoryBackend(max_payload=1024), spread=0.1) as client:
