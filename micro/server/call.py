@@ -225,9 +225,12 @@ class Call:
     def cancel(self) -> None:
         """End the call: its client cancelled it or is gone, or its time is over."""
         if self.task is not None:
-            # Cancelling a task that has not begun would keep it from cleaning up after itself.
+            # At a deadline both ends cancel: a second time would interrupt what the first one has
+            # the handler close. The end of the service does interrupt it.
+            again = self.dropped and not self.stopped
             self.dropped = True
-            if self.begun:
+            # Cancelling a task that has not begun would keep it from cleaning up after itself.
+            if self.begun and not again:
                 self.task.cancel()
         elif self.withdraw is not None:
             self.withdraw(self)
