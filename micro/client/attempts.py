@@ -86,7 +86,10 @@ class RetryingCaller:
         Raises:
             MicroError: the last attempt's, or that there is no node to try.
         """
-        self._enter()
+        self._counters.calls += 1
+        if self._in_flight >= _MAX_CALLS:
+            raise _too_many_calls()
+        self._in_flight += 1
         started = time.monotonic()
         node: RemoteNode | None = None
         retrying: _Retrying | None = None
@@ -97,7 +100,10 @@ class RetryingCaller:
             if route is None or not route.ready:
                 route = await self._directory.resolve(plan.service, deadline)
             while True:
-                node = _pick(route, plan, policy, retrying)
+                if retrying is None:
+                    node = route.pick(plan.endpoint, policy.where)
+                else:
+                    node = _pick_again(route, plan, policy, retrying)
                 try:
                     channel = node.channel
                     if channel is None:
@@ -154,16 +160,6 @@ class RetryingCaller:
             # How the stream goes on is no result for a probe.
             node.breaker.release()
 
-    def _enter(self) -> None:
-        self._counters.calls += 1
-        if self._in_flight >= _MAX_CALLS:
-            raise ResourceExhausted(
-                f"{_MAX_CALLS} calls of this client wait for replies",
-                id="micro.client",
-                refused=True,
-            )
-        self._in_flight += 1
-
     async def _pause(
         self,
         retrying: _Retrying,
@@ -180,11 +176,14 @@ class RetryingCaller:
         await asyncio.sleep(pause)
 
 
-def _pick(
-    route: Route, plan: CallPlan, policy: CallPolicy, retrying: _Retrying | None
+def _too_many_calls() -> ResourceExhausted:
+    detail = f"{_MAX_CALLS} calls of this client wait for replies"
+    return ResourceExhausted(detail, id="micro.client", refused=True)
+
+
+def _pick_again(
+    route: Route, plan: CallPlan, policy: CallPolicy, retrying: _Retrying
 ) -> RemoteNode:
-    if retrying is None:
-        return route.pick(plan.endpoint, policy.where)
     try:
         return route.pick(plan.endpoint, policy.where, retrying.failed)
     except MicroError as error:

@@ -28,7 +28,7 @@ from micro.client.pool import ChannelPool
 from micro.client.stream import ClientStream
 from micro.client.typed import make_proxy
 from micro.codec import Codecs
-from micro.deadline import Deadline, current_deadline, enforce
+from micro.deadline import Deadline, ambient_deadline, enforce
 from micro.errors import DeadlineExceeded, HandlerError, MicroError
 from micro.events.publisher import Publisher
 from micro.handlers.raises import check_raises
@@ -264,7 +264,8 @@ class Client(EventClient):
         return last
 
     def _deadline(self, timeout: float | UseDefault | None) -> Deadline | None:
-        ambient = current_deadline()
+        running = ambient_deadline.get()
+        ambient = None if running is None else running.deadline
         if timeout is DEFAULT:
             timeout = self.options.timeout
         elif timeout is None or check_timeout(timeout) == inf:

@@ -131,6 +131,8 @@ class ReceiveWindow:
         if not self._ended:
             self._ended = True
             self._error = error
+            if not self._bodies:
+                self.discard()
             self._waiters.wake()
 
     def discard(self) -> None:
@@ -152,6 +154,7 @@ class ReceiveWindow:
         """
         while not self._bodies:
             if self._ended:
+                self.discard()
                 if self._error is not None:
                     raise copy(self._error)
                 return None
