@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from enum import Enum
@@ -16,6 +16,7 @@ from micro.handlers.endpoint import Endpoint, endpoint_from_function, endpoints_
 from micro.handlers.options import EndpointOptions, SubscriberBounds
 from micro.handlers.servable import type_name
 from micro.handlers.subscriber import SubscriberSpec, subscriber_from_function
+from micro.handlers.tasks import Restart, TaskSpec, task_from_function
 from micro.topic import Topic
 
 __all__ = ["SERVICE_QUEUE", "Collector", "Queue"]
@@ -50,6 +51,7 @@ class Collector:
         self._start_hooks: list[Hook] = []
         self._stop_hooks: list[Hook] = []
         self._connection_hooks: list[ConnectionHook] = []
+        self._tasks: list[TaskSpec] = []
 
     def add_handler(
         self,
@@ -130,6 +132,27 @@ class Collector:
         """Use `fake` in place of a provider while the block lasts."""
         return self._configured.providers.override(provider, fake, localns)
 
+    def task(
+        self,
+        function: Callable[..., Coroutine[Any, Any, object]],
+        localns: Mapping[str, Any],
+        restart: Restart,
+        max_restarts: int | None,
+    ) -> TaskSpec:
+        """Make a background task.
+
+        Raises:
+            HandlerError: it cannot be one.
+        """
+        providers = self._configured.providers
+        return task_from_function(
+            function, providers, localns, restart=restart, max_restarts=max_restarts
+        )
+
+    def add_task(self, spec: TaskSpec) -> None:
+        """Start a background task with each run from now on."""
+        self._tasks.append(spec)
+
     def add_start_hook(self, hook: Hook) -> None:
         """Add a start hook.
 
@@ -172,6 +195,7 @@ class Collector:
             start_hooks=tuple(self._start_hooks),
             stop_hooks=tuple(self._stop_hooks),
             connection_hooks=tuple(self._connection_hooks),
+            tasks=tuple(self._tasks),
         )
 
     def _keep_topic(self, topic: str | Topic[Any]) -> None:

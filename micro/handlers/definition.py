@@ -21,6 +21,7 @@ from micro.handlers.endpoint import Endpoint
 from micro.handlers.providers import Providers
 from micro.handlers.servable import check_servable
 from micro.handlers.subscriber import SubscriberSpec
+from micro.handlers.tasks import TaskSpec
 from micro.middleware import Layer
 from micro.registry.contract import Registry
 from micro.telemetry.metrics import Metrics
@@ -126,6 +127,7 @@ class ServiceDefinition:
         start_hooks: Run before the first request, in order.
         stop_hooks: Run after the last request, in reverse order.
         connection_hooks: Called with each event of a connection.
+        tasks: Background tasks that start with each run.
         layers: Middleware.
         strategy: Picks the node for each call; `None` for the one in the settings.
         overrides: Settings given in code, by name.
@@ -144,6 +146,7 @@ class ServiceDefinition:
     start_hooks: tuple[Hook, ...] = ()
     stop_hooks: tuple[Hook, ...] = ()
     connection_hooks: tuple[ConnectionHook, ...] = ()
+    tasks: tuple[TaskSpec, ...] = ()
     layers: Layers = field(default_factory=Layers)
     strategy: Callable[[Sequence[Any]], Any] | None = None
     overrides: Mapping[str, object] = field(default_factory=dict)

@@ -33,6 +33,7 @@ from micro.runtime.configuration import (
 from micro.runtime.hooks import Hooks
 from micro.runtime.lifespans import Lifespans
 from micro.runtime.steps import Steps
+from micro.runtime.tasks import Tasks
 from micro.scope import open_scope
 from micro.server.server import Server
 from micro.settings.load import Settings
@@ -45,6 +46,8 @@ __all__ = ["ServiceRunner"]
 _log = logging.getLogger("micro.service")
 
 NETWORK_STEP_SECONDS = 2.0
+MIN_TASK_SECONDS = 2.0
+"""What background tasks get to end even when `shutdown_timeout` is over."""
 
 
 class ServiceRunner:
@@ -59,6 +62,7 @@ class ServiceRunner:
         definition: What it serves.
         settings: The settings that hold for this run.
         name: The service's name.
+        tasks: Its background tasks.
         steps: What it does at the moment.
         cut_off: After the stop, what had not ended in time: handlers, subscribers and hooks.
 
@@ -89,6 +93,7 @@ class ServiceRunner:
         self._listener: Listener
         self._hooks = Hooks(definition, self.steps)
         self._lifespans = Lifespans(definition.providers, self.steps)
+        self.tasks = Tasks(self.name)
         self._started = False
         self._stopping = False
 
@@ -143,6 +148,7 @@ class ServiceRunner:
         await self.steps.attempt(
             "draining the listener", self._listener.drain(), NETWORK_STEP_SECONDS
         )
+        await self._stop_tasks()
         await self._stop_hooks()
         await self._close_lifespans()
         await self.steps.attempt("flushing events", self._client.flush(), NETWORK_STEP_SECONDS)
@@ -152,12 +158,14 @@ class ServiceRunner:
         """Return if the service is ready for calls, after a round trip to its servers.
 
         Raises:
-            Unavailable: it is starting or stopping, or a server cannot be reached.
+            Unavailable: it is starting or stopping, a background task has failed permanently, or a
+                server cannot be reached.
         """
         if not self._started:
             raise Unavailable(f"{self.name} is starting: {self.steps.current}", id=self.name)
         if self._stopping:
             raise Unavailable(f"{self.name} is stopping: {self.steps.current}", id=self.name)
+        self.tasks.check()
         await self._backends.check()
 
     def tell(self, event: ConnectionEvent) -> None:
@@ -205,7 +213,10 @@ class ServiceRunner:
         resolved = ResolvedHandlers(values, self._endpoints, self._specs)
         self._stack.enter_context(resolved.following_overrides())
         self._server.mount(resolved.endpoints)
+        await self.tasks.open(values, self._stack)
         await self._hooks.start()
+        for task in self.definition.tasks:
+            self.tasks.start(task)
         with self.steps.step("listening"):
             listener = await transport.listen(
                 self._server.accept, address=self.settings.server_address
@@ -284,6 +295,10 @@ class ServiceRunner:
         with self._ambient():
             self.cut_off += await self._hooks.stop()
 
+    async def _stop_tasks(self) -> None:
+        with self.steps.step("background tasks"):
+            self.cut_off += await self.tasks.stop(max(self.steps.remaining(), MIN_TASK_SECONDS))
+
     async def _close_lifespans(self) -> None:
         with self._ambient():
             self.cut_off += await self._lifespans.close()
@@ -292,6 +307,7 @@ class ServiceRunner:
         """Close everything; after a start that failed, what its hooks had opened as well."""
         if not self._stopping:
             self.steps.begin_stop(self.settings.shutdown_timeout)
+        await self._stop_tasks()
         if self._hooks.begun:
             await self._stop_hooks()
         await self._close_lifespans()
