@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Annotated, Literal
 
@@ -147,16 +146,18 @@ def _split_addresses(value: object) -> tuple[str, ...]:
 
 
 def _parts_of(text: object) -> list[str]:
-    """Split addresses at commas; a comma may also be part of a password that was not encoded."""
+    """Split addresses at commas; a comma may also be part of a password that was not encoded.
+
+    Credentials after a comma need a scheme before them. Without it they may be the end of a
+    password: `nats://ann:pass,word@host`, `nats://ann:p@ss,word@host`.
+    """
     if not isinstance(text, str):
         raise ValueError("not text")
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if any(not part.isprintable() or " " in part for part in parts):
         raise ValueError("spaces or control characters")
-    for before, part in pairwise(parts):
-        # `nats://ann:pass,word@host`: no scheme after the comma, and credentials only there.
-        if "@" in part and "://" not in part.partition("@")[0] and "@" not in before:
-            raise ValueError("a comma in a password")
+    if any("@" in part and "://" not in part.partition("@")[0] for part in parts[1:]):
+        raise ValueError("a comma in a password")
     return parts
 
 
@@ -227,7 +228,8 @@ Addresses = Annotated[
     Syntax(
         "ADDRESS,...",
         "comma-separated addresses without spaces;"
-        " percent-encode special characters in a password (a comma is %2C)",
+        " percent-encode special characters in a password (a comma is %2C),"
+        " and begin each address that has one with its scheme",
     ),
 ]
 Pairs = Annotated[

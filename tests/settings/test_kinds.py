@@ -95,6 +95,10 @@ def test_switches_accept_the_usual_words(word, value) -> None:
         "nats://ann:12,34@a:1,b:2",
         "nats://b:2,nats://ann:hun,ter2@a:1",
         "nats://ann:hunter 2@a",
+        "nats://ann:hun@ter2,34@a",
+        "ann:hun@ter2,34@a",
+        "nats://ann:hun@ter2,34,12@a",
+        ["nats://ann:hun@ter2,34@a"],
     ],
 )
 def test_a_password_that_is_not_percent_encoded_is_refused_and_not_shown(text) -> None:

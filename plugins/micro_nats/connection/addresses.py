@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,7 @@ __all__ = ["DEFAULT_ADDRESS", "ServerAddress", "parse_addresses"]
 DEFAULT_ADDRESS = "nats://127.0.0.1:4222"
 _ENCODE = "percent-encode special characters of a user name or password"
 _PORTS = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
+_PLACE = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d{1,5}/?$)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,10 @@ def parse_addresses(texts: Iterable[str]) -> tuple[ServerAddress, ...]:
         ConfigError: one cannot be read, or WebSocket and plain addresses are mixed. The text shows
             no part of a user name, password or token, however they are written.
     """
-    servers = tuple(server for text in texts for server in _parse_list(text))
+    parts = [part for text in texts for part in _split(text)]
+    # What stands before credentials may be the beginning of a password that was cut at a comma.
+    last = max((number for number, part in enumerate(parts) if "@" in part), default=-1)
+    servers = tuple(_parse(part, secret=number < last) for number, part in enumerate(parts))
     servers = servers or (_parse(DEFAULT_ADDRESS),)
     if len({server.scheme in ("ws", "wss") for server in servers}) > 1:
         shown = ", ".join(server.url for server in servers)
@@ -55,20 +60,21 @@ def parse_addresses(texts: Iterable[str]) -> tuple[ServerAddress, ...]:
     return servers
 
 
-def _parse_list(text: str) -> list[ServerAddress]:
-    parts = [part.strip() for part in text.split(",")]
-    for number, part in enumerate(parts):
+def _split(text: str) -> list[str]:
+    first, *more = [part.strip() for part in text.split(",")]
+    for part in more:
         # Else the end of a password with a comma would be read as an address, and its beginning
         # as a host, which is shown when it cannot be reached.
-        if number and "@" in part and "://" not in part.partition("@")[0]:
-            raise ConfigError(f"address {_host_of(part)!r}: {_ENCODE}, or begin it with a scheme")
-    last = max((number for number, part in enumerate(parts) if "@" in part), default=-1)
-    return [_parse(part, secret=number < last) for number, part in enumerate(parts) if part]
+        if "@" in part and "://" not in part.partition("@")[0]:
+            raise ConfigError(
+                f"address {_shown(text)!r}: {_ENCODE}, or begin each address with its scheme"
+            )
+    return [part for part in (first, *more) if part]
 
 
 def _parse(text: str, *, secret: bool = False) -> ServerAddress:
     """Read one address; with `secret` nothing of it may be shown."""
-    shown = "(one of several)" if secret and "@" not in text else _host_of(text)
+    shown = "(one of several)" if secret else _shown(text)
     hint = f" ({_ENCODE})" if "@" in text or secret else ""
     try:
         parts = urlsplit(text if "://" in text else f"nats://{text}")
@@ -77,7 +83,7 @@ def _parse(text: str, *, secret: bool = False) -> ServerAddress:
         raise ConfigError(f"address {shown!r}: not a host, host:port or URL{hint}") from None
     if parts.scheme not in _PORTS:
         known = ", ".join(f"{scheme}://" for scheme in _PORTS)
-        raise ConfigError(f"address {shown!r}: the scheme must be one of {known}")
+        raise ConfigError(f"address {shown!r}: the scheme must be one of {known}{hint}")
     if not host or any(char.isspace() for char in text) or not host.isprintable():
         raise ConfigError(f"address {shown!r}: it names no host{hint}")
     rest = parts.path.strip("/") + parts.query + parts.fragment
@@ -92,10 +98,17 @@ def _parse(text: str, *, secret: bool = False) -> ServerAddress:
     )
 
 
-def _host_of(text: str) -> str:
-    """What may be shown of an address: what follows the last `@`, or all of it without one."""
-    scheme, mark, _ = text.partition("://")
-    _, at, host = text.rpartition("@")
-    if not at:
-        return text
-    return f"{scheme}://{host}" if mark and scheme.isalpha() else host
+def _shown(text: str) -> str:
+    """The scheme, host and port of an address that cannot be read, cut where it is none of them.
+
+    Without a host, a password stands where the port should be.
+    """
+    scheme, mark, rest = text.rpartition("@")[2].rpartition("://")
+    before, at, _ = text.rpartition("@")
+    if at:
+        # The scheme comes before the credentials, and only a known one is surely no part of them.
+        scheme, mark, _ = before.partition("://")
+        scheme, mark = (scheme, mark) if scheme in _PORTS else ("", "")
+    found = _PLACE.match(rest)
+    place = found.group() if found else ""
+    return f"{scheme}{mark}{place}{'' if place == rest else '...'}"
