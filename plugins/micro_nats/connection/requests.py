@@ -22,10 +22,12 @@ from micro_nats.connection.connection import Connection, Observer
 from micro_nats.connection.headers import check_subject, format_headers
 from micro_nats.tokens import socket_token
 
-__all__ = ["Intake", "NatsMessage", "Requests"]
+__all__ = ["MAX_PENDING_BYTES", "Intake", "NatsMessage", "Requests"]
 
 _MAX_PENDING = 1024
-_MAX_PENDING_BYTES = 64 << 20
+MAX_PENDING_BYTES = 64 << 20
+"""Bytes of payloads and headers that may wait in one intake."""
+
 _NO_RESPONDERS = 503
 _STATUS_DIGITS = 3
 
@@ -205,7 +207,7 @@ class Intake(AsyncIterator[NatsMessage]):
     def __init__(self, subject: str, max_pending: int) -> None:
         self._subject = subject
         self._max_pending = max_pending
-        self._messages: deque[NatsMessage] = deque()
+        self._messages: deque[tuple[NatsMessage, int]] = deque()
         self._bytes = 0
         self._overflowed = False
         self._wake = asyncio.Event()
@@ -219,12 +221,13 @@ class Intake(AsyncIterator[NatsMessage]):
         while not self._messages:
             if self._overflowed:
                 raise ResourceExhausted(
-                    f"more than {self._max_pending} messages on {self._subject!r} were waiting"
+                    f"more than {self._max_pending} messages or {MAX_PENDING_BYTES} bytes"
+                    f" on {self._subject!r} were waiting to be read"
                 )
             self._wake.clear()
             await self._wake.wait()
-        message = self._messages.popleft()
-        self._bytes -= len(message.payload)
+        message, size = self._messages.popleft()
+        self._bytes -= size
         return message
 
     def on_message(
@@ -232,12 +235,14 @@ class Intake(AsyncIterator[NatsMessage]):
     ) -> None:
         """Queue a message of the subscription."""
         self._wake.set()
+        # Headers count: a sender may put as much into them as into the payload.
+        size = len(data) + (sum(map(len, (*headers, *headers.values()))) if headers else 0)
         full = len(self._messages) >= self._max_pending
-        if self._overflowed or full or self._bytes + len(data) > _MAX_PENDING_BYTES:
+        if self._overflowed or full or self._bytes + size > MAX_PENDING_BYTES:
             self._overflowed = True
             return
-        self._bytes += len(data)
-        self._messages.append(_read(subject, reply, data, headers))
+        self._bytes += size
+        self._messages.append((_read(subject, reply, data, headers), size))
 
 
 def _read(subject: str, reply: str, data: bytes, headers: dict[str, str] | None) -> NatsMessage:

@@ -54,18 +54,19 @@ class AcceptedSocket(NatsSocket):
         """Where a close frame goes: the reply subject of the bundle after the newest; or empty."""
         return f"{self._remote}.{self.bundle + 1}" if self.binary else ""
 
-    def accept(self, messages: Sequence[Message], reply: str) -> None:
-        """Take in messages of the peer.
+    def accept(self, messages: Sequence[Message], size: int, reply: str) -> None:
+        """Receive messages of the peer.
 
         Args:
             messages: What a NATS message held.
+            size: Bytes of that message.
             reply: The reply subject of that message.
         """
         del reply
         self.heard = self._outbox.clock
         if self.probe:
             self.probe = ""
-        self.dispatch(messages)
+        self.dispatch(messages, size)
 
     def _put_close(self) -> None:
         if subject := self.close_subject:
@@ -113,15 +114,15 @@ class ExactSocket(AcceptedSocket):
         """None: the peer listens there, but it may not be published to."""
         return ""
 
-    def accept(self, messages: Sequence[Message], reply: str) -> None:
-        """Take in messages of the peer, and the right to answer them."""
+    def accept(self, messages: Sequence[Message], size: int, reply: str) -> None:
+        """Receive messages of the peer, and the right to answer them."""
         self._replies.append(reply)
         self._owed += len(messages)
         if any(_STREAM in message.headers for message in messages):
             self._once = False
         if self._parts is not None:
             self._outbox.touch(self)
-        super().accept(messages, reply)
+        super().accept(messages, size, reply)
 
     def send(self, message: Message) -> int:
         """Hand a message over; see `Socket.send`."""

@@ -15,7 +15,7 @@ from contextvars import copy_context
 
 from micro.message import Message
 
-__all__ = ["MIN_BATCH", "Deliver", "InboundScheduler"]
+__all__ = ["MAX_QUEUED", "MAX_QUEUED_BYTES", "MIN_BATCH", "Deliver", "InboundScheduler"]
 
 MIN_BATCH = 16
 """The fewest messages that are delivered in one turn, if so many are there."""
@@ -23,9 +23,12 @@ MIN_BATCH = 16
 _MAX_BATCH = 2 * MIN_BATCH
 # Of many small bundles a quarter is delivered together.
 _SHARE = 4
-# Bounds for all sockets of a connection together.
-_MAX_QUEUED = 256
-_MAX_QUEUED_BYTES = 8 << 20
+
+MAX_QUEUED = 256
+"""Batches that may wait, for all sockets of a connection together."""
+
+MAX_QUEUED_BYTES = 8 << 20
+"""Bytes of bundles that may wait, for all sockets of a connection together."""
 
 Deliver = Callable[[Sequence[Message], float], None]
 """Takes a batch and the seconds that it waited on its way, as far as known."""
@@ -34,10 +37,10 @@ Deliver = Callable[[Sequence[Message], float], None]
 class _Batch:
     __slots__ = ("deliver", "messages", "size")
 
-    def __init__(self, deliver: Deliver, messages: Sequence[Message]) -> None:
+    def __init__(self, deliver: Deliver, messages: Sequence[Message], size: int) -> None:
         self.deliver = deliver
         self.messages = messages
-        self.size = sum([len(message.body) for message in messages])
+        self.size = size
 
 
 class InboundScheduler:
@@ -59,13 +62,19 @@ class InboundScheduler:
         self._due = False
 
     def push(
-        self, deliver: Deliver, messages: Sequence[Message], awaited: int = 0, delay: float = 0.0
+        self,
+        deliver: Deliver,
+        messages: Sequence[Message],
+        size: int,
+        awaited: int = 0,
+        delay: float = 0.0,
     ) -> None:
         """Deliver messages: now as far as this turn's budget goes, the rest on the next turns.
 
         Args:
             deliver: Takes them.
             messages: A bundle.
+            size: Bytes of the bundle, with the headers of its messages.
             awaited: How many messages are waited for, these among them; 0 if it is not known.
             delay: Seconds that they waited on their way.
         """
@@ -80,18 +89,19 @@ class InboundScheduler:
             deliver(messages, 0.0)
             return
         self._backlog += len(messages)
-        size = max(MIN_BATCH, awaited // 2) if awaited else len(messages)
-        for start in range(0, len(messages), size):
-            batch = _Batch(deliver, messages[start : start + size])
-            self._bytes += batch.size
-            self._queue.append(batch)
-        while len(self._queue) > _MAX_QUEUED or self._bytes > _MAX_QUEUED_BYTES:
+        count = max(MIN_BATCH, awaited // 2) if awaited else len(messages)
+        # Each batch counts as its share; a last one that is smaller counts for a little more.
+        share = size * min(count, len(messages)) // len(messages)
+        for start in range(0, len(messages), count):
+            self._bytes += share
+            self._queue.append(_Batch(deliver, messages[start : start + count], share))
+        while len(self._queue) > MAX_QUEUED or self._bytes > MAX_QUEUED_BYTES:
             self._deliver_next()
 
     def after(self, act: Callable[[], None]) -> None:
         """Call `act` when all that arrived before has been delivered."""
         if self._queue:
-            self._queue.append(_Batch(lambda messages, delay: act(), ()))  # noqa: ARG005
+            self._queue.append(_Batch(lambda messages, delay: act(), (), 0))  # noqa: ARG005
         else:
             act()
 

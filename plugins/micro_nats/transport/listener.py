@@ -142,7 +142,7 @@ class NatsListener(Listener):
         if socket is None and self._may_answer(reply):
             socket = self._open(reply, binary=False)
         if socket is not None:
-            socket.accept(messages, reply)
+            socket.accept(messages, len(data), reply)
 
     def _on_bundle(self, reply: str, data: bytes) -> None:
         key, _, number = reply.rpartition(".")
@@ -164,7 +164,7 @@ class NatsListener(Listener):
             return
         if socket is not None:
             socket.bundle = bundle
-            socket.accept(messages, reply)
+            socket.accept(messages, len(data), reply)
 
     def _open_first(self, reply: str, key: str, bundle: int) -> AcceptedSocket | None:
         """Open a socket for its first bundle; the sender of any other learns that it is refused.

@@ -141,14 +141,16 @@ class NatsSocket(Socket, Sender):
         data = bundle_of(parts) if self.binary else parts[0]
         self._outbox.put(self._remote, self._reply(), data)
 
-    def dispatch(self, messages: Sequence[Message]) -> None:
-        """Give messages that arrived to the receiver, when their turn has come."""
+    def dispatch(self, messages: Sequence[Message], size: int) -> None:
+        """Give the messages of a bundle of `size` bytes to the receiver, in their turn."""
         receiver = self._receiver
         if receiver is None:
             return
         self.seen = self._outbox.clock
         outbox = self._outbox
-        outbox.inbound.push(self._receive, messages, receiver.awaited, outbox.connection.delay)
+        outbox.inbound.push(
+            self._receive, messages, size, receiver.awaited, outbox.connection.delay
+        )
 
     def _receive(self, messages: Sequence[Message], delay: float) -> None:
         if self._receiver is None:

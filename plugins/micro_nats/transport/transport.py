@@ -216,7 +216,7 @@ class NatsTransport(Transport, Observer):
         except CodecError as error:
             self.counters.count_malformed(socket.remote, error)
         else:
-            socket.dispatch(messages)
+            socket.dispatch(messages, len(data))
 
     def _on_numbered(self, token: str, data: bytes) -> None:
         """Receive what came to the reply subject of one bundle: a close frame, or answers.
@@ -236,7 +236,7 @@ class NatsTransport(Transport, Observer):
             self.counters.count_malformed(socket.remote, error)
         else:
             socket.send_singly()
-            socket.dispatch(messages)
+            socket.dispatch(messages, len(data))
 
     def _on_no_responders(self, token: str) -> None:
         """The server says that no one listens where a message was sent."""

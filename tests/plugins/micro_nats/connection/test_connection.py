@@ -9,6 +9,7 @@ import pytest
 
 from micro.backend import BackendOptions, ConnectionEvent, ConnectionState
 from micro.errors import ConfigError, ConnectionLost, Forbidden
+from micro.scope import open_scope
 from micro_nats.connection import subscriptions
 from micro_nats.connection.connection import Connection, open_connection
 from micro_nats.devserver import NatsServer, run_server
@@ -109,6 +110,47 @@ async def test_a_restart_of_the_server_is_survived_with_all_subscriptions(
     assert plain.payloads == queued.payloads == [b"0", b"1", b"2"]
     assert restored == [True] * 3
     assert len(lost) == 4  # the last one by closing
+
+
+async def wait_and_publish(connection: Connection, subject: str) -> None:
+    """Publish when the connection says that it is up."""
+    await connection.wait_connected(10)
+    connection.publish_now(subject, "", b"waited")
+
+
+async def try_and_publish(connection: Connection, subject: str) -> None:
+    """Publish in the first turn of the event loop in which the connection accepts it."""
+    while True:
+        try:
+            connection.publish_now(subject, "", b"tried")
+        except ConnectionLost:
+            await asyncio.sleep(0)
+        else:
+            return
+
+
+@pytest.mark.parametrize("publish", [wait_and_publish, try_and_publish])
+async def test_no_event_after_a_reconnection_is_lost_to_the_same_connection(
+    own_server: NatsServer, publish
+) -> None:
+    events, inbox = Events(), Inbox()
+    subjects = [f"event.{number}" for number in range(300)]
+    options = BackendOptions(addresses=(own_server.address,), on_event=events)
+    async with open_connection(options) as connection, open_scope() as scope:
+        for subject in subjects:
+            await connection.subscribe(subject, inbox)
+        for round_ in range(3):
+            own_server.kill()
+            await events.wait_for(ConnectionState.DISCONNECTED, round_ + 1)
+            # The last subscriptions of the one write are those that a publisher would overtake.
+            publishing = [scope.start(publish(connection, each)) for each in subjects[::-30]]
+            own_server.start()
+            for each in publishing:
+                await each
+            await connection.flush()
+            await inbox.wait_for((round_ + 1) * len(publishing))
+
+    assert [message[0] for message in inbox.messages] == subjects[::-30] * 3
 
 
 async def test_a_subscription_that_was_drained_stays_away_after_a_restart(

@@ -16,7 +16,7 @@ from micro.errors import (
 )
 from micro.scope import open_scope
 from micro_nats.connection.connection import Connection, open_connection
-from micro_nats.connection.requests import Requests
+from micro_nats.connection.requests import MAX_PENDING_BYTES, Intake, Requests
 from micro_nats.devserver import NatsServer, run_server
 from tests.plugins.micro_nats.helpers import Inbox
 
@@ -152,6 +152,33 @@ async def test_a_slow_reader_learns_that_messages_are_lost(
             await anext(intake)
 
     assert got == [b"%d" % number for number in range(10)]
+
+
+@pytest.mark.parametrize("place", ["payload", "headers"])
+async def test_what_waits_to_be_read_is_bounded_in_bytes(
+    place: str, connection: Connection
+) -> None:
+    mebibyte = 1 << 20
+    payload = bytes(mebibyte) if place == "payload" else b""
+    intake = Intake("large", max_pending=1000)
+    for _ in range(100):
+        headers = {"X": "x" * mebibyte} if place == "headers" else None
+        intake.on_message("large", "", payload, headers)
+    # A message of one MiB in headers is a byte larger than that: the header's name.
+    kept = 64 if place == "payload" else 63
+    for _ in range(kept):
+        await anext(intake)
+    with pytest.raises(ResourceExhausted, match=f"{MAX_PENDING_BYTES} bytes on 'large'"):
+        await anext(intake)
+
+
+async def test_bytes_that_were_read_count_no_more() -> None:
+    intake = Intake("large", max_pending=1000)
+    payload = bytes(MAX_PENDING_BYTES // 2)
+    for _ in range(5):
+        intake.on_message("large", "", payload, {"X": "x"})
+        message = await anext(intake)
+        assert len(message.payload) == len(payload)
 
 
 async def test_leaving_the_block_unsubscribes(server: NatsServer, requests: Requests) -> None:
