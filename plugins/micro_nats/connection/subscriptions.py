@@ -23,9 +23,10 @@ class Subscription:
         subject: The subject or pattern.
         active: Whether the server has confirmed it once.
         denied: What the server said when it refused it; empty if it did not.
+        retrying: Whether it was asked for again, and no answer has come.
     """
 
-    __slots__ = ("_table", "active", "command", "denied", "sid", "subject")
+    __slots__ = ("_table", "active", "command", "denied", "retrying", "sid", "subject")
 
     def __init__(self, table: Subscriptions, sid: bytes, subject: str, queue: str) -> None:
         self._table = table
@@ -34,6 +35,7 @@ class Subscription:
         self.command = f"SUB {subject} {queue} ".encode() + sid + b"\r\n"
         self.active = False
         self.denied = ""
+        self.retrying = False
 
     async def drain(self) -> None:
         """Stop the intake; returns when every message that was routed here has been received.
@@ -125,6 +127,7 @@ class Subscriptions:
         for subscription in self._known.values():
             if subscription.subject == subject:
                 subscription.denied = text
+                subscription.retrying = False
                 # The permission may come back, and the server does not say when.
                 if subscription.active and self._retry is None:
                     loop = asyncio.get_running_loop()
@@ -148,7 +151,19 @@ class Subscriptions:
 
     def _ask_again(self) -> None:
         self._retry = None
+        if self.link is None:
+            return
         for subscription in self._known.values():
-            if subscription.active and subscription.denied and self.link is not None:
-                subscription.denied = ""
+            if subscription.active and subscription.denied:
+                subscription.retrying = True
                 self.link.post(subscription.command)
+        # It stays denied until the answer: a check must not find it in order in the meantime.
+        self.link.ping().add_done_callback(self._confirm)
+
+    def _confirm(self, answer: asyncio.Future[None]) -> None:
+        if answer.cancelled() or answer.exception() is not None:
+            return
+        for subscription in self._known.values():
+            if subscription.retrying:
+                subscription.retrying = False
+                subscription.denied = ""
