@@ -1,4 +1,8 @@
-"""Types as pydantic's schemas: compiled once, with bytes as Go writes them."""
+"""Types as pydantic's schemas: compiled once, with bytes as Go writes them.
+
+Reading stops at the first item of a list, set, tuple or dictionary that does not fit: an error for
+each of a million items would take a hundred times as long as reading them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,15 @@ from pydantic_core import (
     core_schema,
 )
 
-__all__ = ["ADVICE", "NO_FLOATS", "compile_type", "kinds_in", "uncarried", "undecodable"]
+__all__ = [
+    "ADVICE",
+    "NO_FLOATS",
+    "compile_type",
+    "kinds_in",
+    "null_reader",
+    "uncarried",
+    "undecodable",
+]
 
 _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 _CORE_CONFIG = CoreConfig(ser_json_bytes="base64", val_json_bytes="base64")
@@ -28,6 +40,8 @@ _NOT_DATA = {
     "is-subclass": "class",
 }
 _WRAPPERS = ("definitions", "default", "nullable", "list", "set", "frozenset")
+_CONTAINERS = ("dict", "frozenset", "list", "set", "tuple")
+_MAKERS = {kind.__name__: kind for kind in (bytes, dict, frozenset, list, set, tuple)}
 _OPAQUE = ("config", "default", "expected", "metadata")
 # What pydantic writes without ever meeting a float. Any other schema may lead to one.
 NO_FLOATS = frozenset(
@@ -74,10 +88,21 @@ def compile_type(type_: Any) -> tuple[Any, SchemaValidator, SchemaSerializer]:
     if not adapter.pydantic_complete:
         raise NameError("it names a type that is not defined where it stands")
     schema = _with_base64(adapter.core_schema)
-    if schema == adapter.core_schema:
+    quick = _failing_fast(schema)
+    if quick == adapter.core_schema:
         # pydantic types these as possibly plug-ins' wrappers and mocks, which the check ruled out.
         return schema, adapter.validator, adapter.serializer  # type: ignore[return-value]
-    return schema, SchemaValidator(schema, _CORE_CONFIG), SchemaSerializer(schema, _CORE_CONFIG)
+    if schema == adapter.core_schema:
+        return schema, _validator(quick), adapter.serializer
+    return schema, _validator(quick), SchemaSerializer(schema, _CORE_CONFIG)
+
+
+def null_reader(schema: Any) -> SchemaValidator:
+    """A validator that reads null as an empty list, set, dictionary or byte string.
+
+    In a union, null keeps to what its members say.
+    """
+    return _validator(_reading_nulls(_failing_fast(schema)))
 
 
 def uncarried(name: str, error: PydanticUserError | TypeError) -> str:
@@ -108,7 +133,8 @@ def kinds_in(schema: Any) -> set[str]:
     found = {kind} if isinstance(kind, str) else set()
     if kind == "bytes":
         return found
-    return found.union(*(kinds_in(item) for key, item in schema.items() if key not in _OPAQUE))
+    opaque = _opaque(schema)
+    return found.union(*(kinds_in(item) for key, item in schema.items() if key not in opaque))
 
 
 def _adapter(type_: Any) -> TypeAdapter[Any]:
@@ -130,12 +156,56 @@ def _with_base64(schema: Any) -> Any:
         return [_with_base64(item) for item in schema]
     if not isinstance(schema, dict) or schema.get("type") == "model":
         return schema
-    changed = {k: v if k in _OPAQUE else _with_base64(v) for k, v in schema.items()}
+    opaque = _opaque(schema)
+    changed = {k: v if k in opaque else _with_base64(v) for k, v in schema.items()}
     if schema.get("type") == "bytes":
         changed.setdefault("serialization", _BASE64)
     elif schema.get("type") in ("dataclass", "typed-dict"):
         changed["config"] = {**_CORE_CONFIG, **(schema.get("config") or {})}
     return changed
+
+
+def _opaque(schema: dict[str, Any]) -> tuple[str, ...]:
+    """The members of a schema that are no schemas; those of a map of fields all are."""
+    return _OPAQUE if isinstance(schema.get("type"), str) else ()
+
+
+def _failing_fast(schema: Any) -> Any:
+    if isinstance(schema, list | tuple):
+        return type(schema)(_failing_fast(item) for item in schema)
+    if not isinstance(schema, dict):
+        return schema
+    opaque = _opaque(schema)
+    changed = {k: v if k in opaque else _failing_fast(v) for k, v in schema.items()}
+    if schema.get("type") in _CONTAINERS:
+        changed["fail_fast"] = True
+    return changed
+
+
+def _reading_nulls(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_reading_nulls(item) for item in schema]
+    if not isinstance(schema, dict) or schema.get("type") in ("union", "tagged-union"):
+        return schema
+    opaque = _opaque(schema)
+    changed = {k: v if k in opaque else _reading_nulls(v) for k, v in schema.items()}
+    kind = schema.get("type")
+    make = _MAKERS.get(kind) if isinstance(kind, str) else None
+    if make is None:
+        return changed
+    reference = changed.pop("ref", None)
+    return core_schema.no_info_before_validator_function(
+        lambda value: make() if value is None else value, changed, ref=reference
+    )
+
+
+def _validator(schema: Any) -> SchemaValidator:
+    try:
+        # Else the validators that models already have stand in for their parts of the schema.
+        return SchemaValidator(schema, _CORE_CONFIG, _use_prebuilt=False)
+    except TypeError:
+        # pydantic 2.11 does not know the argument.
+        return SchemaValidator(schema, _CORE_CONFIG)
 
 
 def _write_base64(value: object) -> str:

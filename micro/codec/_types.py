@@ -15,6 +15,7 @@ from micro.codec._schema import (
     NO_FLOATS,
     compile_type,
     kinds_in,
+    null_reader,
     uncarried,
     undecodable,
 )
@@ -45,6 +46,8 @@ class TypeModel:
     """
 
     __slots__ = (
+        "_null_reader",
+        "_schema",
         "allows_none",
         "cls",
         "floats",
@@ -57,19 +60,21 @@ class TypeModel:
 
     def __init__(self, type_: Any) -> None:
         self.name = type_name(type_)
+        self._null_reader: SchemaValidator | None = None
         untyped = type_ is Any or type_ is object
         try:
-            schema, self.validator, self.serializer = compile_type(Any if untyped else type_)
+            type_or_any = Any if untyped else type_
+            self._schema, self.validator, self.serializer = compile_type(type_or_any)
         except (PydanticUndefinedAnnotation, NameError) as error:
             raise IncompleteType(
                 f"values of {self.name} cannot be carried: it names a type that is not defined"
             ) from error
         except (PydanticUserError, TypeError) as error:
             raise CodecError(uncarried(self.name, error)) from error
-        if unreadable := undecodable(schema):
+        if unreadable := undecodable(self._schema):
             raise CodecError(f"{self.name} is a {unreadable}, which bytes cannot hold; {ADVICE}")
         self.allows_none = _allows_none(self.validator)
-        kinds = kinds_in(schema)
+        kinds = kinds_in(self._schema)
         self.floats = not kinds <= NO_FLOATS
         self.untyped = "any" in kinds
         self.cls = object if untyped else _checkable(type_)
@@ -81,6 +86,13 @@ class TypeModel:
             return self.validator.validate_python({})
         except ValidationError:
             return None
+
+    @property
+    def null_reader(self) -> SchemaValidator:
+        """A validator that takes null for an empty container; compiled when first needed."""
+        if self._null_reader is None:
+            self._null_reader = null_reader(self._schema)
+        return self._null_reader
 
     def misfit(self, value: Any) -> str:
         """Why a value is not of the type, with paths and without values; empty when it is."""

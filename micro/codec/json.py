@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from micro.codec._errors import path_text, unreadable
 from micro.codec._types import TypeModel, unwritable
@@ -18,17 +18,6 @@ from micro.codec.protobuf import is_protobuf, message_from_json, message_to_json
 from micro.errors import CodecError
 
 __all__ = ["JsonCodec"]
-
-_MAX_NULLS = 10_000
-_EMPTY: dict[str, Any] = {
-    "bytes_type": "",
-    "dict_type": {},
-    "frozen_set_type": [],
-    "list_type": [],
-    "mapping_type": {},
-    "set_type": [],
-    "tuple_type": [],
-}
 
 
 class JsonCodec(Codec):
@@ -138,44 +127,10 @@ def _read_again(model: TypeModel, data: bytes, error: ValidationError) -> Any:
     text = data.strip()
     if not text and model.allows_none:
         return None
-    filled = _fill_nulls(data, error)
-    if filled is not None:
-        return model.validator.validate_json(filled, by_alias=True, by_name=True)
+    if b"null" not in text:
+        raise error
     if text == b"null":
         value = model.empty()
         if value is not None:
             return value
-    raise error
-
-
-def _fill_nulls(data: bytes, error: ValidationError) -> bytes | None:
-    """The body with empty values for the nulls that were refused; `None` if there were none."""
-    if error.error_count() > _MAX_NULLS:
-        return None
-    holes = [
-        (line["loc"], _EMPTY[line["type"]])
-        for line in error.errors(include_url=False, include_context=False)
-        if line["type"] in _EMPTY and line["input"] is None
-    ]
-    if not holes:
-        return None
-    root = [from_json(data)]
-    for path, empty in holes:
-        _put(root, (0, *path), empty)
-    return to_json(root[0])
-
-
-def _put(place: Any, path: tuple[str | int, ...], value: Any) -> None:
-    """Fill one place; a path through a union names its branches too and leads nowhere."""
-    for step in path[:-1]:
-        if not _has(place, step):
-            return
-        place = place[step]
-    if _has(place, path[-1]) and place[path[-1]] is None:
-        place[path[-1]] = value
-
-
-def _has(place: Any, step: str | int) -> bool:
-    if isinstance(place, list):
-        return isinstance(step, int) and 0 <= step < len(place)
-    return isinstance(place, dict) and step in place
+    return model.null_reader.validate_json(data, by_alias=True, by_name=True)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_serializer, field_validator
 from typing_extensions import TypedDict
 
 from micro.codec import JsonCodec
@@ -139,6 +139,8 @@ def test_a_go_time_with_nanoseconds_is_read():
         (Blob, b'{"data":null}', Blob(b"")),
         (Order, b'{"lines":null,"by_day":null}', Order()),
         (Order, b'{"by_day":{"monday":null}}', Order(by_day={"monday": []})),
+        (list[list[int]], b"[null,[1],null]", [[], [1], []]),
+        (list[Order], b'[{"lines":null},{"lines":null}]', [Order(), Order()]),
     ],
 )
 def test_null_for_a_nil_slice_or_map_of_go_is_an_empty_one(type_, data, value):
@@ -163,7 +165,7 @@ def test_null_is_not_taken_for_a_value_that_go_could_not_mean_so():
         (Award, b"{", "Invalid JSON: EOF while parsing an object at line 1 column 1"),
         (Award, b"[" * 100_000, "Invalid JSON: recursion limit exceeded at line 1 column 202"),
         (Order, b'{"\\u001b[1m":1}', "?[1m: Extra inputs are not permitted"),
-        (list[int], b"[" + b"{}," * 1000 + b"{}]", "1001 values do not fit"),
+        (list[int], b"[" + b"{}," * 1000 + b"{}]", "0: Input should be a valid integer"),
     ],
 )
 def test_the_error_names_the_path_of_a_wrong_value_and_not_the_value(type_, data, detail):
@@ -180,8 +182,9 @@ def test_bytes_that_are_no_text_are_named():
 
 
 def test_the_text_of_many_errors_is_bounded():
-    with pytest.raises(CodecError, match=r"7: .*; and 92 more$") as caught:
-        decode(list[Annotated[int, Field(gt=9)]], b"[" + b"1," * 99 + b"1]")
+    fields: dict[str, Any] = {f"f{number}": int for number in range(100)}
+    with pytest.raises(CodecError, match=r"f7: .*; and 92 more$") as caught:
+        decode(create_model("Many", **fields), b"{}")
     assert len(caught.value.detail) < 500
     with pytest.raises(CodecError) as caught:
         decode(Order, b'{"%s":1}' % (b"x" * 10_000))
