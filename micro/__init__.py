@@ -25,6 +25,7 @@ from micro.errors import (
     Unavailable,
 )
 from micro.events.stream import EventStream
+from micro.handlers.contract import contract
 from micro.handlers.depends import Depends
 from micro.handlers.raises import raises
 from micro.memory import MemoryBackend
@@ -72,6 +73,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "Where",
+    "contract",
     "load_settings",
     "open_client",
     "raises",

@@ -14,6 +14,7 @@ from micro.client.selector import Strategy
 from micro.codec import Codec, Codecs, default_codecs
 from micro.errors import HandlerError
 from micro.handlers.collector import SERVICE_QUEUE, Collector, Queue
+from micro.handlers.contract import read_contract
 from micro.handlers.definition import ConnectionHook, Hook, Layers, Runs, ServiceDefinition
 from micro.handlers.options import EndpointOptions, SubscriberBounds
 from micro.handlers.providers import Providers
@@ -27,6 +28,7 @@ from micro.runtime.clients import open_client
 from micro.runtime.configuration import load_for
 from micro.runtime.lifecycle import ServiceRunner
 from micro.runtime.process import open_backends, run_main
+from micro.runtime.publisher import ServicePublisher
 from micro.settings.load import PARTS, Settings
 from micro.telemetry.metrics import Metrics
 from micro.topic import Topic
@@ -36,11 +38,10 @@ __all__ = ["ConnectionHook", "Hook", "Service", "define", "open_client"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-E = TypeVar("E")
 C = TypeVar("C", bound=Callable[[ConnectionEvent], None])
 
 
-class Service:
+class Service(ServicePublisher):
     """A named, versioned program: its handlers, its subscribers, and its client.
 
     Args:
@@ -148,6 +149,37 @@ class Service:
             return decorate
         self._collector.add_handler(target, None, scope, **options)
         return target
+
+    def implement(
+        self,
+        contract: Callable[..., Any],
+        implementation: object,
+        *,
+        prefix: str | None = None,
+        **options: Unpack[EndpointOptions],
+    ) -> None:
+        """Serve the methods of a contract, and check the class that implements them.
+
+            service.implement(Catalog, CatalogService())
+
+        The endpoints are named after the contract, as `client.use(Catalog, ...)` calls them. A
+        method may take a wider type than the contract's and answer a narrower one; it may take a
+        `Context` besides, and be a plain `def`. Other methods of the object are not served.
+
+        Args:
+            contract: A Protocol or an abstract class.
+            implementation: An object, or a class that can be made without arguments.
+            prefix: The first half of the endpoints' names; see `Client.use`.
+            **options: See `EndpointOptions`; they hold for every method.
+
+        Raises:
+            HandlerError: methods are missing or have other types; the text names file and line.
+            UsageError: the service is running.
+        """
+        # The caller's local types, which postponed annotations may name.
+        scope = sys._getframe(1).f_locals
+        read = read_contract(contract, prefix=prefix, localns=scope)
+        self._collector.add_contract(read, implementation, scope, **options)
 
     def subscriber(
         self,
@@ -298,37 +330,6 @@ class Service:
     def metrics(self) -> Metrics:
         """What the service has counted, by name; see "Metrics" in the operations guide."""
         return self._metrics
-
-    @overload
-    async def publish(
-        self,
-        topic: Topic[E],
-        event: E,
-        *,
-        headers: dict[str, str] | None = ...,
-        confirm: bool = ...,
-    ) -> None: ...
-
-    @overload
-    async def publish(
-        self,
-        topic: str,
-        event: Any,
-        *,
-        headers: dict[str, str] | None = ...,
-        confirm: bool = ...,
-    ) -> None: ...
-
-    async def publish(
-        self,
-        topic: str | Topic[Any],
-        event: Any,
-        *,
-        headers: dict[str, str] | None = None,
-        confirm: bool = False,
-    ) -> None:
-        """Publish an event; see `Client.publish`."""
-        await self.client.publish(topic, event, headers=headers, confirm=confirm)
 
     def run(self, argv: Sequence[str] | None = None) -> None:
         """Run until SIGINT or SIGTERM, with the settings of the command line; then exit.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import click
@@ -11,6 +11,9 @@ import click
 from micro.cli.group import SettingsCommand, settings_of
 from micro.cli.missing import missing_service
 from micro.cli.output import as_json, say, table
+from micro.cli.targets import load_name
+from micro.handlers.contract import Contract, read_contract
+from micro.handlers.differences import differences
 from micro.registry import EndpointRecord, ServiceRecord, ValueRecord
 from micro.settings.load import Settings
 from micro.telemetry.printable import printable
@@ -37,17 +40,45 @@ def services(ctx: click.Context, as_object: bool) -> None:
 @click.command(cls=SettingsCommand)
 @click.argument("service")
 @click.option("--json", "as_object", is_flag=True, help="Print JSON.")
+@click.option(
+    "--check",
+    "contract",
+    metavar="MODULE:NAME",
+    help="List how it differs from this contract, and exit with 1 if it does.",
+)
 @click.pass_context
-def describe(ctx: click.Context, service: str, as_object: bool) -> None:
+def describe(ctx: click.Context, service: str, as_object: bool, contract: str | None) -> None:
     """Show the versions, nodes, endpoints and topics of SERVICE.
 
     A * marks the required fields of a request.
     """
+    wanted = None if contract is None else read_contract(load_name(contract))
     records = asyncio.run(_get(settings_of(ctx), service))
-    if as_object:
+    if wanted is not None:
+        _check(ctx, wanted, records, as_object=as_object)
+    elif as_object:
         click.echo(as_json([_service_fields(record) for record in records]))
     else:
         click.echo("\n\n".join(_page(record) for record in records))
+
+
+def _check(
+    ctx: click.Context, contract: Contract, records: Iterable[ServiceRecord], *, as_object: bool
+) -> None:
+    found = [
+        {"version": record.version, "difference": text}
+        for record in records
+        for text in differences(contract, record)
+    ]
+    if as_object:
+        click.echo(as_json(found))
+    elif not found:
+        say(f"it keeps to {contract.cls.__qualname__}")
+    else:
+        for each in found:
+            click.echo(printable(f"{each['version']}: {each['difference']}"))
+    if found:
+        ctx.exit(1)
 
 
 async def _list(settings: Settings) -> tuple[ServiceRecord, ...]:

@@ -29,8 +29,9 @@ from micro.client.stream import ClientStream
 from micro.client.typed import make_proxy
 from micro.codec import Codecs
 from micro.deadline import Deadline, ambient_deadline, enforce
-from micro.errors import DeadlineExceeded, HandlerError, MicroError
+from micro.errors import DeadlineExceeded, MicroError
 from micro.events.publisher import Publisher
+from micro.handlers.contract import read_contract
 from micro.handlers.raises import check_raises
 from micro.middleware import Next, Request, Response, fold
 from micro.registry.contract import Registry
@@ -245,14 +246,14 @@ class Client(EventClient):
                 `AsyncIterator` are streams. (mypy refuses an abstract class where a `type` is
                 expected, so it is declared as something to call.)
             service: The service's name.
-            prefix: The first half of the endpoints' names; the class's own name when not given.
+            prefix: The first half of the endpoints' names; when not given, what `contract` gave to
+                the class, else the class's own name. `Service.implement` names them by the same
+                rule.
 
         Raises:
             HandlerError: a method's signature cannot be called.
         """
-        if not isinstance(contract, type):
-            raise HandlerError(f"{contract!r} is not a class")
-        made: P = make_proxy(self, contract, service=service, prefix=prefix or contract.__name__)
+        made: P = make_proxy(self, read_contract(contract, prefix=prefix), service=service)
         return made
 
     def _last(self, plan: CallPlan, policy: CallPolicy) -> Next:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, Unpack
 
 from micro.client.options import CallOptions, StreamOptions
 from micro.client.stream import ClientStream
-from micro.errors import HandlerError, MicroError
-from micro.handlers.annotations import location_of
-from micro.handlers.raises import raises_of
-from micro.names import camel_case, check_endpoint
+from micro.handlers.contract import Contract, ContractMethod
 
 __all__ = ["Calls", "make_proxy"]
-
-P = TypeVar("P")
-_MANY = (AsyncIterator, AsyncIterable, AsyncGenerator)
 
 
 class Calls(Protocol):
@@ -47,74 +40,32 @@ class Calls(Protocol):
 _Split = Callable[..., tuple[Any, dict[str, Any]]]
 
 
-def make_proxy(client: Calls, contract: type[P], *, service: str, prefix: str) -> P:
-    """Make an object with the contract's public methods, each of which calls its endpoint.
+def make_proxy(client: Calls, contract: Contract, *, service: str) -> Any:
+    """Make an object with the contract's methods, each of which calls its endpoint.
 
-    A method takes the request, if any, as its one argument; keyword-only parameters of the
-    contract, such as `timeout`, are handed to `Client.call` or `Client.stream`, their defaults
-    included.
-
-    Raises:
-        HandlerError: there are no methods, or one has a signature that cannot be called.
+    Keyword arguments, such as `timeout`, are handed to `Client.call` or `Client.stream`, after the
+    defaults that the contract gives them.
     """
-    names = {**vars(contract)}
-    methods: dict[str, Any] = {}
-    for base in reversed(contract.__mro__):
-        for name, function in vars(base).items():
-            if inspect.isfunction(function) and not name.startswith("_"):
-                endpoint = check_endpoint(f"{prefix}.{camel_case(name)}")
-                methods[name] = staticmethod(_method(client, service, endpoint, function, names))
-    if not methods:
-        raise HandlerError(f"class {contract.__qualname__}: it has no public methods to call")
-    return cast(P, type(f"{contract.__name__}Client", (), methods)())
+    methods = {each.name: staticmethod(_method(client, service, each)) for each in contract.methods}
+    return type(f"{contract.cls.__name__}Client", (), methods)()
 
 
-def _method(
-    client: Calls,
-    service: str,
-    endpoint: str,
-    function: Callable[..., Any],
-    names: dict[str, Any],
-) -> Callable[..., Any]:
-    try:
-        types = get_type_hints(function, localns=names)
-    except NameError as error:
-        raise HandlerError(
-            f"{location_of(function)}: its annotations name nothing: {error}"
-        ) from None
-    if "return" not in types:
-        raise HandlerError(f"{location_of(function)}: say what it returns, as in '-> Balance'")
-    answer = types.pop("return")
-    split = _splitter(function, raises_of(function))
-    sends_many = any(get_origin(each) in _MANY for each in types.values())
-    if get_origin(answer) in _MANY:
-        return _stream(client, service, endpoint, get_args(answer)[0], split)
-    if not inspect.iscoroutinefunction(function):
-        raise HandlerError(
-            f"{location_of(function)}: write 'async def', or return an AsyncIterator"
-        )
-    if sends_many:
+def _method(client: Calls, service: str, method: ContractMethod) -> Callable[..., Any]:
+    split = _splitter(method)
+    endpoint, answer = method.endpoint, method.response_type
+    if method.kind.streams_responses:
+        return _stream(client, service, endpoint, answer, split)
+    if method.kind.streams_requests:
         return _collect(client, service, endpoint, answer, split)
     return _call(client, service, endpoint, answer, split)
 
 
-def _splitter(function: Callable[..., Any], known: tuple[type[MicroError], ...]) -> _Split:
+def _splitter(method: ContractMethod) -> _Split:
     """What parts a method's arguments into the request and the options of the call."""
-    name, default = "", None
-    defaults: dict[str, Any] = {"raises": known} if known else {}
-    _, *parameters = inspect.signature(function).parameters.values()
-    for parameter in parameters:
-        given = parameter.default is not inspect.Parameter.empty and parameter.default is not ...
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            if given:
-                defaults[parameter.name] = parameter.default
-        elif parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            if name:
-                raise HandlerError(
-                    f"{location_of(function)}: a call takes one request; make {parameter.name!r} "
-                    "keyword-only if it is an option, as in '*, timeout: float'"
-                )
-            name, default = parameter.name, parameter.default if given else None
+    name, default = method.request_name, method.request_default
+    defaults = dict(method.options)
+    if method.raises:
+        defaults.setdefault("raises", method.raises)
 
     def split(request: Any = default, /, **options: Any) -> tuple[Any, dict[str, Any]]:
         if name in options:

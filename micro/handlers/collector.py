@@ -11,8 +11,10 @@ from typing import Any, Final, Literal, Unpack
 
 from micro.errors import HandlerError, UsageError
 from micro.handlers.annotations import location_of
+from micro.handlers.contract import Contract
 from micro.handlers.definition import ConnectionHook, Hook, ServiceDefinition, add_endpoint
 from micro.handlers.endpoint import Endpoint, endpoint_from_function, endpoints_from_object
+from micro.handlers.implementation import endpoints_from_contract
 from micro.handlers.options import EndpointOptions, SubscriberBounds
 from micro.handlers.servable import type_name
 from micro.handlers.subscriber import SubscriberSpec, subscriber_from_function
@@ -88,6 +90,26 @@ class Collector:
         else:
             make("service")  # A mistake shows here; the settings will give the name.
             self._unnamed.append(make)
+
+    def add_contract(
+        self,
+        contract: Contract,
+        implementation: object,
+        localns: Mapping[str, Any],
+        **options: Unpack[EndpointOptions],
+    ) -> None:
+        """Add the endpoints of a contract.
+
+        Raises:
+            HandlerError: the implementation differs from the contract, or a name is taken.
+            UsageError: the service is running.
+        """
+        self._check_not_running("a contract")
+        known: Any = {"codecs": self._configured.codecs, "providers": self._configured.providers}
+        for endpoint in endpoints_from_contract(
+            contract, implementation, localns=localns, **known, **options
+        ):
+            add_endpoint(self._endpoints, endpoint)
 
     def add_subscriber(
         self,

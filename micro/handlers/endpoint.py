@@ -29,6 +29,8 @@ __all__ = [
     "endpoint_from_function",
     "endpoint_name",
     "endpoints_from_object",
+    "instance_of",
+    "nested_types",
 ]
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -164,9 +166,9 @@ def endpoints_from_object(
         HandlerError: a signature cannot be served, or there are no public methods.
     """
     check_endpoint_options(target if isinstance(target, type) else type(target), options)
-    instance = _instance(target) if isinstance(target, type) else target
+    instance = instance_of(target) if isinstance(target, type) else target
     cls = type(instance)
-    names = {**(localns or {}), **_nested_types(cls)}
+    names = {**(localns or {}), **nested_types(cls)}
     endpoints = tuple(
         endpoint_from_function(
             getattr(instance, method),
@@ -214,7 +216,12 @@ def _default_name(service: str, function: Callable[..., Any]) -> str:
         ) from None
 
 
-def _instance(cls: type) -> object:
+def instance_of(cls: type) -> object:
+    """An object of a class that can be made without arguments.
+
+    Raises:
+        HandlerError: it cannot.
+    """
     if inspect.isabstract(cls) or getattr(cls, "_is_protocol", False):
         raise HandlerError(f"class {cls.__qualname__}: it is abstract; pass an instance")
     try:
@@ -238,7 +245,7 @@ def _public_methods(cls: type) -> Iterator[str]:
     )
 
 
-def _nested_types(cls: type) -> dict[str, Any]:
+def nested_types(cls: type) -> dict[str, Any]:
     """Classes defined in a class's body or its bases', which its methods' annotations may name."""
     return {
         name: value

@@ -30,12 +30,13 @@ from micro.handlers.depends import REQUEST, Argument
 from micro.handlers.injection import Injected
 from micro.handlers.providers import Providers
 
-__all__ = ["Bind", "Kind", "Signature", "read_signature"]
+__all__ = ["NO_STREAM", "Bind", "Kind", "Signature", "item_type", "kind_of", "read_signature"]
 
 Bind = Callable[[Any, Context], Any]
 """Calls a function with a request and a context, leaving out what it does not take."""
 
-_MISSING: Final = object()
+NO_STREAM: Final = object()
+"""What `item_type` says of a type that is no stream."""
 _ASYNC_ITERATORS = (AsyncIterator, AsyncIterable, AsyncGenerator)
 _ASYNC_RESULTS = (Awaitable, Coroutine)
 _Parameter = inspect.Parameter
@@ -99,8 +100,8 @@ def read_signature(
     depends = _dependencies(function, types, localns, providers or Providers())
     request, context = _parameters(function, types, depends)
     given = NoneType if request is None else types[request.name]
-    item = _item_type(function, given, "request")
-    streams = item is not _MISSING
+    item = item_type(function, given, "request")
+    streams = item is not NO_STREAM
     if kind == "plain" and streams:
         raise function_error(function, "a stream of requests needs 'async def', not 'def'")
     if kind == "generator":
@@ -109,7 +110,7 @@ def read_signature(
         response = _returned_type(function, types, kind)
     injected = _injected(function, depends, request, context) if depends else None
     return Signature(
-        kind=_kind(streams, kind == "generator"),
+        kind=kind_of(streams, kind == "generator"),
         request_type=item if streams else given,
         response_type=response,
         takes_request=request is not None,
@@ -205,12 +206,16 @@ def _unannotated(name: str) -> str:
     return f"{name!r} has no annotation; write its type, as in '{name}: Award' or '{name}: Context'"
 
 
-def _item_type(function: Callable[..., Any], type_: Any, what: str) -> Any:
-    """The type of a stream's items; `_MISSING` when the type is not a stream."""
+def item_type(function: Callable[..., Any], type_: Any, what: str) -> Any:
+    """The type of a stream's items; `NO_STREAM` when the type is not a stream.
+
+    Raises:
+        HandlerError: it is a stream and does not say of what.
+    """
     bare = bare_type(type_)
     origin = get_origin(bare) or bare
     if origin not in _ASYNC_ITERATORS:
-        return _MISSING
+        return NO_STREAM
     arguments = get_args(bare)
     if not arguments or isinstance(arguments[0], TypeVar):
         raise function_error(
@@ -220,8 +225,8 @@ def _item_type(function: Callable[..., Any], type_: Any, what: str) -> Any:
 
 
 def _yielded_type(function: Callable[..., Any], types: Mapping[str, Any]) -> Any:
-    item = _item_type(function, types.get("return", NoneType), "return type")
-    if item is _MISSING:
+    item = item_type(function, types.get("return", NoneType), "return type")
+    if item is NO_STREAM:
         raise function_error(
             function, "an async generator says what it yields: annotate '-> AsyncIterator[T]'"
         )
@@ -247,7 +252,8 @@ def _returned_type(function: Callable[..., Any], types: Mapping[str, Any], kind:
     return NoneType if bare in (Never, NoReturn) else type_
 
 
-def _kind(requests: bool, responses: bool) -> Kind:
+def kind_of(requests: bool, responses: bool) -> Kind:
+    """The kind of which requests, responses or both are streams."""
     if requests:
         return Kind.BIDIRECTIONAL if responses else Kind.CLIENT_STREAM
     return Kind.SERVER_STREAM if responses else Kind.UNARY

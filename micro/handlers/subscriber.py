@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from types import NoneType, UnionType
-from typing import Any, Union, Unpack, get_args, get_origin
+from typing import Any, Unpack
 
-from micro.codec import Codecs, Raw
+from micro.codec import Codecs
 from micro.errors import HandlerError, InvalidName
-from micro.handlers.annotations import bare_type, location_of
+from micro.handlers.annotations import location_of
 from micro.handlers.injection import Injected, ThreadBind
 from micro.handlers.options import SubscriberBounds, check_subscriber_bounds
 from micro.handlers.plans import RunValues
 from micro.handlers.providers import Providers
 from micro.handlers.servable import check_servable, type_name
 from micro.handlers.signature import Bind, Kind, read_signature
+from micro.handlers.supertype import takes
 from micro.names import camel_case, check_pattern, check_queue
 from micro.topic import Topic, name_of, type_of
 
@@ -124,26 +124,12 @@ def subscriber_from_function(
 
 def _check_fits(function: Callable[..., Any], type_: Any, topic: str | Topic[Any]) -> None:
     given = type_of(topic)
-    if given is Any or _takes(type_, given):
+    if given is Any or takes(type_, given):
         return
     raise HandlerError(
         f"{location_of(function)}: it handles {type_name(type_)}, but topic {str(topic)!r} carries "
         f"{type_name(given)}: annotate the event with that, or with a class above it"
     )
-
-
-def _takes(wanted: Any, given: Any) -> bool:
-    """Whether every value of the type `given` is one of the type `wanted`."""
-    wanted, given = bare_type(wanted), bare_type(given)
-    if wanted == given or wanted in (Any, object, Raw):
-        return True
-    if get_origin(given) in (Union, UnionType):
-        return all(_takes(wanted, each) for each in get_args(given))
-    if get_origin(wanted) in (Union, UnionType):
-        return any(_takes(each, given) for each in get_args(wanted))
-    if given is None or given is NoneType:
-        return wanted is None or wanted is NoneType
-    return isinstance(wanted, type) and isinstance(given, type) and issubclass(given, wanted)
 
 
 def _checked(

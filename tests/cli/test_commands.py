@@ -123,6 +123,43 @@ def test_services_and_describe_show_running_services(points, micro) -> None:
     assert json.loads(micro("describe", "points", "--json")[1]) == [record]
 
 
+CONTRACTS = """
+from typing import Protocol
+from pydantic import BaseModel
+
+class Award(BaseModel):
+    user: str
+    points: int
+
+class Points(Protocol):
+    async def award(self, request: Award) -> Award: ...
+
+class Account(Protocol):
+    async def award(self, request: int) -> Award: ...
+    async def close(self) -> None: ...
+"""
+
+
+def test_describe_checks_a_running_service_against_a_contract(points, micro, tmp_path) -> None:
+    path = tmp_path / "contracts_of_points.py"
+    path.write_text(CONTRACTS)
+
+    code, out, err = micro("describe", "points", "--check", f"{path}:Points", nats=points)
+    assert (code, out) == (0, "")
+    assert "it keeps to Points" in err
+    code, out, _ = micro("describe", "points", "--check", f"{path}:Account")
+    assert code == 1
+    assert out.splitlines() == [
+        "1.0.0: Account.Award is missing",
+        "1.0.0: Account.Close is missing",
+    ]
+    code, out, _ = micro("describe", "points", "--check", f"{path}:Account", "--json")
+    assert (code, len(json.loads(out))) == (1, 2)
+    code, _, err = micro("describe", "points", "--check", f"{path}:Nothing")
+    assert code == 2
+    assert "the module has no 'Nothing'" in err
+
+
 def test_health_tells_whether_a_service_has_nodes(points, micro) -> None:
     code, out, _ = micro("health", "points", "--json", nats=points)
 

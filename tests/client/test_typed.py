@@ -222,5 +222,6 @@ async def test_a_prefix_that_cannot_be_used_is_refused() -> None:
 def test_the_proxy_is_known_by_its_contract() -> None:
     client: Client = object()  # type: ignore[assignment]
     from micro.client.typed import make_proxy
+    from micro.handlers.contract import read_contract
 
-    assert type(make_proxy(client, Points, service="p", prefix="Points")).__name__ == "PointsClient"
+    assert type(make_proxy(client, read_contract(Points), service="p")).__name__ == "PointsClient"

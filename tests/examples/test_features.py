@@ -20,6 +20,7 @@ EXPECTED = {
         "subscriber | doors.closed took",
         "the stranger is told: 401 who are you?",
     ),
+    "contracts": ("tea costs 480", "sold here: ['tea', 'cake']", "refused: True"),
     "topics": (
         "mail to ann: order 1 has arrived",
         "mail to bob: order 2 has arrived",

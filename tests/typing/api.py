@@ -45,6 +45,7 @@ from micro import (
     Unauthorized,
     Unavailable,
     Where,
+    contract,
     load_settings,
     open_client,
     raises,
@@ -59,6 +60,16 @@ class Award(BaseModel):
 class Balance(BaseModel):
     user: str
     points: int
+
+
+@contract("Books")
+class Books(Protocol):
+    async def total(self, request: str) -> int: ...
+
+
+class BooksService:
+    async def total(self, request: str) -> int:
+        return len(request)
 
 
 awarded = Topic("points.awarded", Award)
@@ -269,6 +280,9 @@ async def proxies(client: Client, awards: AsyncIterator[Award]) -> None:
     async for entry in points.history("ann"):
         assert_type(entry, Balance)
     client.use(Points, service="points", prefix="Ledger")
+    service.implement(Books, BooksService(), idempotent=True)
+    service.implement(Books, BooksService, prefix="Accounts")
+    assert_type(await client.use(Books, service="points").total("ann"), int)
 
 
 async def lives() -> None:
