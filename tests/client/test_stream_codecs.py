@@ -11,6 +11,7 @@ from micro import Client, Service
 from tests.engine import running
 
 PROTOBUF = "application/protobuf"
+NAMES = (PROTOBUF, "application/grpc", "application/grpc+proto")
 
 
 def wrappers() -> Service:
@@ -38,12 +39,13 @@ async def words() -> AsyncIterator[StringValue]:
         yield StringValue(value=letter)
 
 
-async def read(client: Client, endpoint: str, request: object) -> list[str]:
-    stream = client.stream("words", endpoint, request, StringValue, content_type=PROTOBUF)
+async def read(client: Client, endpoint: str, request: object, content_type: str) -> list[str]:
+    stream = client.stream("words", endpoint, request, StringValue, content_type=content_type)
     async with stream as answers:
         return [answer.value async for answer in answers]
 
 
+@pytest.mark.parametrize("content_type", NAMES)
 @pytest.mark.parametrize(
     ("endpoint", "many", "answers"),
     [
@@ -52,12 +54,12 @@ async def read(client: Client, endpoint: str, request: object) -> list[str]:
         ("Words.Echo", True, ["a", "b", "c"]),
     ],
 )
-async def test_protobuf_streams_of_every_kind(
-    endpoint: str, many: bool, answers: list[str]
+async def test_streams_of_every_kind_work_under_every_name_of_protobuf(
+    endpoint: str, many: bool, answers: list[str], content_type: str
 ) -> None:
     request = words() if many else StringValue(value="a")
     async with running(wrappers()) as client:
-        assert await read(client, endpoint, request) == answers
+        assert await read(client, endpoint, request, content_type) == answers
 
 
 async def test_protobuf_requests_may_be_sent_one_by_one() -> None:

@@ -44,7 +44,7 @@ def test_json_can_stand_behind_the_prefix() -> None:
 @pytest.mark.parametrize(
     "content_type", ["application/protobuf", "application/grpc", "application/grpc+proto"]
 )
-async def test_calls_and_streams_work_under_every_name_of_protobuf(content_type: str) -> None:
+async def test_calls_work_under_every_name_of_protobuf(content_type: str) -> None:
     service = Service("points")
 
     @service.handler("Points.Echo")
