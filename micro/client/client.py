@@ -12,6 +12,7 @@ from micro.broker.contract import Broker
 from micro.client.attempts import CallPolicy, RetryingCaller
 from micro.client.directory import Directory
 from micro.client.events import EventClient
+from micro.client.gather import GatherClient
 from micro.client.node import NodeInfo
 from micro.client.options import (
     DEFAULT,
@@ -28,6 +29,7 @@ from micro.client.pool import ChannelPool
 from micro.client.stream import ClientStream
 from micro.client.typed import make_proxy
 from micro.codec import Codecs
+from micro.concurrency.bridge import Bridge
 from micro.deadline import Deadline, ambient_deadline, enforce
 from micro.errors import DeadlineExceeded, MicroError
 from micro.events.publisher import Publisher
@@ -37,6 +39,7 @@ from micro.middleware import Next, Request, Response, fold
 from micro.registry.contract import Registry
 from micro.scope import open_scope
 from micro.transport.contract import Transport
+from micro.wire.headers import application_headers
 
 __all__ = ["DEFAULT", "Client", "ClientOptions"]
 
@@ -44,7 +47,7 @@ R = TypeVar("R")
 P = TypeVar("P")
 
 
-class Client(EventClient):
+class Client(EventClient, GatherClient):
     """Calls services and publishes events. Use it inside `async with`, once; many calls share it.
 
     Args:
@@ -53,7 +56,12 @@ class Client(EventClient):
         registry: Knows who serves what.
         codecs: Reads and writes bodies.
         options: Defaults for every call.
+
+    Attributes:
+        bridge: The way to this client from other threads, for `micro.sync`.
     """
+
+    bridge: Bridge
 
     def __init__(
         self,
@@ -86,6 +94,8 @@ class Client(EventClient):
 
     async def __aenter__(self) -> Self:
         scope = await self._stack.enter_async_context(open_scope())
+        self.bridge = Bridge(scope)
+        self._stack.callback(self.bridge.close)
         self._pool.open(scope)
         self._stack.callback(self._pool.close)
         self._directory.open(scope)
@@ -138,10 +148,11 @@ class Client(EventClient):
         Raises:
             MicroError: the class says what kind, `refused` whether it surely did not run.
         """
-        content_type = None
+        content_type = reply_headers = None
         policy = self._default_policy
         if options:
             check_options(options, stream=False)
+            reply_headers = options.get("reply_headers")
             content_type = options.get("content_type")
             policy = policy_from(policy, options)
         plan = self._plans.get(service, endpoint, type(request), response_type, content_type)
@@ -151,9 +162,15 @@ class Client(EventClient):
             if not self.options.middleware:
                 body = plan.encode(request)
                 reply = await self._caller.call(plan, body, headers, deadline, policy)
-                return self._plans.decode(plan, reply)
+                value = self._plans.decode(plan, reply)
+                if reply_headers is not None:
+                    reply_headers.update(application_headers(reply.headers))
+                return value
             layered = Request("client", service, endpoint, dict(headers or {}), request, deadline)
-            return (await fold(self.options.middleware, self._last(plan, policy))(layered)).value
+            response = await fold(self.options.middleware, self._last(plan, policy))(layered)
+            if reply_headers is not None:
+                reply_headers.update(application_headers(response.headers))
+            return response.value
         except MicroError as error:
             fallback = options.get("fallback")
             if fallback is None:

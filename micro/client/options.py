@@ -104,11 +104,14 @@ class CallOptions(StreamOptions, Generic[R], total=False):
         retries: How often it may be repeated where that is safe.
         raises: Errors of the application's own that it may raise; see `StreamOptions`.
         fallback: Gives a value in place of the error, should the call fail.
+        reply_headers: A dict that is given the headers of the answer, those of the application and
+            not the protocol's own; an error leaves it as it was.
     """
 
     idempotent: bool | None
     retries: int | None
     fallback: Fallback[R] | None
+    reply_headers: dict[str, str] | None
 
 
 _CALL_OPTIONS = CallOptions.__annotations__.keys() | StreamOptions.__annotations__.keys()
@@ -119,13 +122,16 @@ def check_options(options: Mapping[str, object], *, stream: bool) -> None:
     """Refuse options that do not exist.
 
     Raises:
-        TypeError: there is one, as for any unknown keyword argument.
+        TypeError: there is one, as for any unknown keyword argument; or `reply_headers` is no dict.
     """
     known = _STREAM_OPTIONS if stream else _CALL_OPTIONS
     for name in options:
         if name not in known:
             kind = "stream" if stream else "call"
             raise TypeError(f"{kind}() got an unexpected keyword argument {name!r}")
+    wanted = options.get("reply_headers")
+    if wanted is not None and not isinstance(wanted, dict):
+        raise TypeError(f"reply_headers must be a dict to fill, got {wanted!r}")
 
 
 def policy_from(default: CallPolicy, options: CallOptions[Any]) -> CallPolicy:

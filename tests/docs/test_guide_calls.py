@@ -12,7 +12,7 @@ import pytest
 
 from tests.docs.test_docs import BLOCK, ROOT
 
-PAGES = ("topics", "contracts")
+PAGES = ("topics", "contracts", "calling")
 OUTPUT = re.compile(r"^```text\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 

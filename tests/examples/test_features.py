@@ -20,6 +20,12 @@ EXPECTED = {
         "subscriber | doors.closed took",
         "the stranger is told: 401 who are you?",
     ),
+    "calling": (
+        "tea 480, cake 350",
+        "with errors in place: ['480', '404 no unicorn is sold']",
+        "in EUR",
+        "total 830",
+    ),
     "contracts": ("tea costs 480", "sold here: ['tea', 'cake']", "refused: True"),
     "topics": (
         "mail to ann: order 1 has arrived",

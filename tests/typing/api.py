@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Annotated, Any, Protocol, assert_type
 
 from pydantic import BaseModel
 
 import micro
+import micro.sync
 from micro import (
     Backends,
     BadRequest,
@@ -230,6 +231,32 @@ async def calls(client: Client) -> None:
     answer = await client.call("points", "Points.Award", request, timeout=None)
     # Never would hide all that follows from the checker.
     assert_type(answer, Any)
+
+
+async def many_calls(client: Client) -> None:
+    def number() -> Coroutine[Any, Any, int]:
+        return client.call("points", "Points.Number", None, int)
+
+    def name() -> Coroutine[Any, Any, str]:
+        return client.call("points", "Points.Name", None, str)
+
+    assert_type(await client.gather(number(), name()), tuple[int, str])
+    assert_type(await client.gather(number(), name(), number()), tuple[int, str, int])
+    assert_type(await client.gather(*[number()]), tuple[int, ...])
+    assert_type(await client.gather(number()), tuple[int])
+    each = await client.gather(number(), name(), fail_fast=False)
+    assert_type(each, tuple[int | MicroError, str | MicroError])
+    headers: dict[str, str] = {}
+    await client.call("points", "Points.Number", None, int, reply_headers=headers)
+
+
+def scripts() -> None:
+    with micro.sync.connect(Settings(), name="script") as client:
+        assert_type(client, micro.sync.SyncClient)
+        assert_type(client.call("points", "Points.Number", None, int, timeout=1.0), int)
+        client.publish(awarded, Award(user="ann", points=5))
+        client.flush()
+    assert_type(micro.sync.client_of(service), micro.sync.SyncClient)
 
 
 async def streams(client: Client, awards: AsyncIterator[Award]) -> None:
