@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar, Unpack, overload
 
 from micro.backend import Backend, ConnectionEvent
@@ -15,10 +15,10 @@ from micro.codec import Codec, Codecs, default_codecs
 from micro.errors import HandlerError
 from micro.handlers.collector import SERVICE_QUEUE, Collector, Queue
 from micro.handlers.contract import read_contract
+from micro.handlers.declarations import Declarations
 from micro.handlers.definition import ConnectionHook, Hook, Layers, Runs, ServiceDefinition
 from micro.handlers.options import EndpointOptions, SubscriberBounds
 from micro.handlers.providers import Providers
-from micro.handlers.tasks import Restart
 from micro.memory import MemoryBackend
 from micro.middleware import Layer
 from micro.names import check_service
@@ -41,7 +41,7 @@ T = TypeVar("T")
 C = TypeVar("C", bound=Callable[[ConnectionEvent], None])
 
 
-class Service(ServicePublisher):
+class Service(Declarations, ServicePublisher):
     """A named, versioned program: its handlers, its subscribers, and its client.
 
     Args:
@@ -216,67 +216,6 @@ class Service(ServicePublisher):
 
         return decorate
 
-    def lifespan(self, function: F) -> F:
-        """Declare a lifespan: opened before the first request, closed after the last one.
-
-        It is a generator function that yields its value once, async or not, or a function that
-        returns it. Handlers, subscribers and providers ask for the value with
-        `Annotated[T, Depends(function)]`. They are closed in reverse, also when the start fails.
-
-        Raises:
-            HandlerError: it cannot be one; the text says why.
-            UsageError: the service is running.
-        """
-        # The caller's local types, which postponed annotations may name.
-        self._collector.add_lifespan(function, sys._getframe(1).f_locals)
-        return function
-
-    def override(
-        self, provider: Callable[..., Any], fake: Callable[..., Any]
-    ) -> AbstractContextManager[None]:
-        """Use `fake` in place of a provider while the block lasts, in every run of the service.
-
-        For a lifespan the block begins before the run does; for others it holds at once.
-
-        Args:
-            provider: The function that `Depends()` was given.
-            fake: Any function that could be a provider itself.
-
-        Raises:
-            HandlerError: no handler depends on `provider`, or `fake` cannot be a provider.
-            UsageError: `provider` is a lifespan, and it is open already.
-        """
-        return self._collector.override(provider, fake, sys._getframe(1).f_locals)
-
-    def start_task(
-        self,
-        function: Callable[..., Coroutine[Any, Any, object]],
-        /,
-        *,
-        restart: Restart = "on-failure",
-        max_restarts: int | None = None,
-    ) -> None:
-        """Run a coroutine function in the background, until the service has stopped its requests.
-
-        Before a run it declares the task for every run, after the start hooks; in a hook or a
-        handler it starts the task at once. A task that fails starts again after a pause of 0.1 s
-        to 30 s; one that fails permanently makes the service not ready.
-
-        Args:
-            function: What to run; it may depend on lifespans and take a `Client`.
-            restart: When to start it again.
-            max_restarts: How many times in a row; a minute without failure begins a new row.
-
-        Raises:
-            HandlerError: the function or an option cannot be used.
-            UsageError: a lifespan that it depends on is not open.
-        """
-        spec = self._collector.task(function, sys._getframe(1).f_locals, restart, max_restarts)
-        if len(self._runs):
-            self._runs.current(self.name).tasks.start(spec)
-        else:
-            self._collector.add_task(spec)
-
     def on_start(self, hook: T) -> T:
         """Run a function at start, before the first request, in the order of the hooks.
 
@@ -324,7 +263,8 @@ class Service(ServicePublisher):
             UsageError: the service is not running; or it runs several times in this process, and
                 this code belongs to none of these runs.
         """
-        return self._runs.current(self.name).client
+        run: ServiceRunner = self._runs.current(self.name)
+        return run.client
 
     @property
     def metrics(self) -> Metrics:

@@ -113,13 +113,16 @@ class SettingsCommand(click.Command):
         self.ignore_unknown_options = self.allow_extra_args = True
         self.params += setting_options()
 
+    takes_own_settings = False
+    """Whether unknown flags may be settings of the application, to be checked later."""
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Check the flags, and take those of drivers out before click parses the rest.
 
         Raises:
             UsageError: there are more words than arguments.
         """
-        super().parse_args(ctx, parse_flags(ctx, args))
+        super().parse_args(ctx, parse_flags(ctx, args, lenient=self.takes_own_settings))
         if ctx.args:
             # The word may be the second half of an unquoted password, so it is not shown.
             count = len(ctx.args)
@@ -148,7 +151,8 @@ def settings_of(ctx: click.Context) -> Settings:
     Raises:
         ConfigError: one of them cannot be used.
     """
-    settings = load_settings(setting_flags(ctx), os.environ)
+    # A file may have tables of applications, which only the process that runs them can check.
+    settings = load_settings(setting_flags(ctx), os.environ, lenient=True)
     quiet = "warning" if settings.log_level == "info" else settings.log_level
     setup_logging(quiet, settings.log_format)
     for hint in variable_hints(os.environ):

@@ -17,7 +17,7 @@ from micro.cli.targets import load_services, source_folder
 from micro.cli.worker import SupervisorLink
 from micro.errors import ConfigError
 from micro.handlers.definition import ServiceDefinition
-from micro.runtime.configuration import load_for, settings_over
+from micro.runtime.configuration import load_all, settings_over
 from micro.runtime.ending import THREADS_SECONDS
 from micro.runtime.process import (
     STOP_MARGIN_SECONDS,
@@ -39,6 +39,8 @@ IMPORT_SECONDS = 30.0
 
 
 class _RunCommand(SettingsCommand):
+    takes_own_settings = True
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List all settings."""
         formatter.write(f"\nSettings:\n{settings_help()}\n")
@@ -79,7 +81,7 @@ def run(ctx: click.Context, targets: Sequence[str], workers: int, reload: bool) 
 def _run_supervised(link: SupervisorLink, targets: Sequence[str]) -> int:
     """Run as a worker: the supervisor gives the flags and answers health checks."""
     flags = link.flags()
-    settings = replace(load_settings(flags), health_address="")
+    settings = replace(load_settings(flags, lenient=True), health_address="")
     setup_logging(settings.log_level, settings.log_format)
     definitions = [define(service) for service in load_services(targets)]
     settings = _shared(definitions, settings, flags)
@@ -128,7 +130,11 @@ def _shared(
     Raises:
         ConfigError: two services choose different plugins or addresses in their code.
     """
-    chosen = [load_for(definition, flags, os.environ) for definition in definitions]
+    others = [[each for each in definitions if each is not one] for one in definitions]
+    chosen = [
+        load_all([one, *rest], flags, os.environ)
+        for one, rest in zip(definitions, others, strict=True)
+    ]
     if (
         len({repr([(one.plugin(part), one.addresses(part)) for part in PARTS]) for one in chosen})
         > 1
@@ -145,4 +151,5 @@ def _shared(
         registry=first.registry,
         registry_address=first.registry_address,
         plugins=first.plugins,
+        own=first.own,
     )

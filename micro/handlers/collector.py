@@ -7,7 +7,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from enum import Enum
-from typing import Any, Final, Literal, Unpack
+from typing import Any, Final, Literal, TypeVar, Unpack
+
+from pydantic import BaseModel
 
 from micro.errors import HandlerError, UsageError
 from micro.handlers.annotations import location_of
@@ -16,12 +18,17 @@ from micro.handlers.definition import ConnectionHook, Hook, ServiceDefinition, a
 from micro.handlers.endpoint import Endpoint, endpoint_from_function, endpoints_from_object
 from micro.handlers.implementation import endpoints_from_contract
 from micro.handlers.options import EndpointOptions, SubscriberBounds
+from micro.handlers.own_settings import OwnSettings
 from micro.handlers.servable import type_name
 from micro.handlers.subscriber import SubscriberSpec, subscriber_from_function
 from micro.handlers.tasks import Restart, TaskSpec, task_from_function
+from micro.settings.own import OwnModel, check_prefixes, prefix_for
 from micro.topic import Topic
 
 __all__ = ["SERVICE_QUEUE", "Collector", "Queue"]
+
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class _Default(Enum):
@@ -54,6 +61,8 @@ class Collector:
         self._stop_hooks: list[Hook] = []
         self._connection_hooks: list[ConnectionHook] = []
         self._tasks: list[TaskSpec] = []
+        self._own_models: list[OwnModel] = []
+        self._given_settings: dict[str, Any] = {}
 
     def add_handler(
         self,
@@ -175,6 +184,24 @@ class Collector:
         """Start a background task with each run from now on."""
         self._tasks.append(spec)
 
+    def add_own_settings(self, model: type[M], prefix: str | None) -> OwnSettings[M]:
+        """Add settings of the application.
+
+        Raises:
+            ConfigError: another model has the prefix.
+            UsageError: the model or the prefix cannot be used, or the service is running.
+        """
+        self._check_not_running("a settings model")
+        name = self._configured.name
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            raise UsageError(f"config() takes a pydantic model, got {model!r}")
+        own = OwnModel(
+            model, prefix_for(model, name) if prefix is None else prefix, location_of(model)
+        )
+        check_prefixes([*self._own_models, own], ())
+        self._own_models.append(own)
+        return OwnSettings(self._configured.runs, name, own.prefix, self._given_settings)
+
     def add_start_hook(self, hook: Hook) -> None:
         """Add a start hook.
 
@@ -218,6 +245,8 @@ class Collector:
             stop_hooks=tuple(self._stop_hooks),
             connection_hooks=tuple(self._connection_hooks),
             tasks=tuple(self._tasks),
+            own_models=tuple(self._own_models),
+            given_settings=self._given_settings,
         )
 
     def _keep_topic(self, topic: str | Topic[Any]) -> None:

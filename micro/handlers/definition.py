@@ -24,6 +24,7 @@ from micro.handlers.subscriber import SubscriberSpec
 from micro.handlers.tasks import TaskSpec
 from micro.middleware import Layer
 from micro.registry.contract import Registry
+from micro.settings.own import OwnModel
 from micro.telemetry.metrics import Metrics
 from micro.transport.contract import Transport
 
@@ -128,6 +129,8 @@ class ServiceDefinition:
         stop_hooks: Run after the last request, in reverse order.
         connection_hooks: Called with each event of a connection.
         tasks: Background tasks that start with each run.
+        own_models: The application's own settings.
+        given_settings: Own settings that tests put in the place of what is configured, by prefix.
         layers: Middleware.
         strategy: Picks the node for each call; `None` for the one in the settings.
         overrides: Settings given in code, by name.
@@ -147,6 +150,8 @@ class ServiceDefinition:
     stop_hooks: tuple[Hook, ...] = ()
     connection_hooks: tuple[ConnectionHook, ...] = ()
     tasks: tuple[TaskSpec, ...] = ()
+    own_models: tuple[OwnModel, ...] = ()
+    given_settings: Mapping[str, object] = field(default_factory=dict)
     layers: Layers = field(default_factory=Layers)
     strategy: Callable[[Sequence[Any]], Any] | None = None
     overrides: Mapping[str, object] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from micro.wire.headers import NATIVE, READS_NULL
 
 __all__ = [
     "client_options",
+    "load_all",
     "load_for",
     "server_options",
     "service_record",
@@ -40,7 +41,20 @@ def load_for(
     Raises:
         ConfigError: one of them cannot be used.
     """
-    return load_settings(argv, environ, overrides=definition.overrides)
+    return load_all([definition], argv, environ)
+
+
+def load_all(
+    definitions: Sequence[ServiceDefinition], argv: Sequence[str], environ: Mapping[str, str]
+) -> Settings:
+    """Load the settings of services that run in one process; the first one's arguments count.
+
+    Raises:
+        ConfigError: one of them cannot be used, or two settings models have one prefix.
+    """
+    own = {(one.prefix, one.model): one for each in definitions for one in each.own_models}
+    overrides = definitions[0].overrides
+    return load_settings(argv, environ, overrides=overrides, own=list(own.values()))
 
 
 def settings_over(definition: ServiceDefinition, settings: Settings) -> Settings:
@@ -49,13 +63,15 @@ def settings_over(definition: ServiceDefinition, settings: Settings) -> Settings
     Raises:
         ConfigError: one of its arguments cannot be used.
     """
-    own = load_settings((), {}, overrides=definition.overrides)
+    own = load_settings((), {}, overrides=definition.overrides, own=definition.own_models)
     names = [option.name for option in OPTIONS if option.name in definition.overrides]
     plugins = {
         name: {**settings.plugins.get(name, {}), **table} for name, table in own.plugins.items()
     }
     merged = {**settings.plugins, **plugins}
-    return replace(settings, plugins=merged, **{name: getattr(own, name) for name in names})
+    tables = {name: {**settings.own.get(name, {}), **table} for name, table in own.own.items()}
+    given = {name: getattr(own, name) for name in names}
+    return replace(settings, plugins=merged, own=tables, **given)
 
 
 def client_options(

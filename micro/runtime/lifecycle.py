@@ -62,6 +62,7 @@ class ServiceRunner:
         definition: What it serves.
         settings: The settings that hold for this run.
         name: The service's name.
+        own_settings: The application's own settings, by prefix.
         tasks: Its background tasks.
         steps: What it does at the moment.
         cut_off: After the stop, what had not ended in time: handlers, subscribers and hooks.
@@ -77,6 +78,11 @@ class ServiceRunner:
     ) -> None:
         self.definition = definition
         self.settings = settings_over(definition, settings)
+        self.own_settings = {
+            one.prefix: one.read(self.settings.own[one.prefix])
+            for one in definition.own_models
+            if one.prefix not in definition.given_settings
+        }
         self.name = check_service(self.settings.server_name or definition.name)
         self.node_id = f"{self.name}-{self.settings.server_id or uuid.uuid4()}"
         self.steps = Steps()

@@ -18,7 +18,7 @@ from micro.concurrency.watchdog import watch_loop
 from micro.errors import MicroError, TransportError, UsageError
 from micro.handlers.definition import PartObject, ServiceDefinition
 from micro.plugins import Backends, find_plugin
-from micro.runtime.configuration import load_for
+from micro.runtime.configuration import load_all
 from micro.runtime.ending import (
     EXIT_CUT_OFF,
     EXIT_UNREACHABLE,
@@ -68,7 +68,7 @@ def run_main(definitions: Sequence[ServiceDefinition], argv: Sequence[str]) -> N
     A start that fails is one line, without a traceback, in the format of the log.
     """
     try:
-        settings = load_for(definitions[0], argv, os.environ)
+        settings = load_all(definitions, argv, os.environ)
         setup_logging(settings.log_level, settings.log_format)
         for hint in variable_hints(os.environ):
             _log.warning("%s", hint)

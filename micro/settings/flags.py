@@ -7,7 +7,7 @@ driver, `--nats-user_credentials PATH`, are taken out of the words by hand befor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from itertools import pairwise
 
@@ -31,11 +31,15 @@ def setting_options() -> list[click.Option]:
     return [_click_option(option) for option in OPTIONS]
 
 
-def read_flags(argv: Sequence[str]) -> Source:
+def read_flags(
+    argv: Sequence[str], prefixes: Iterable[str] = (), *, lenient: bool = False
+) -> Source:
     """Read the flags of a program that takes nothing else.
 
     Args:
         argv: Words, without the program's name.
+        prefixes: What flags of the application's own settings begin with.
+        lenient: Take every unknown flag with a dash in it for one of the application.
 
     Raises:
         ConfigError: a flag is unknown or has no value, or a word is not a flag.
@@ -44,7 +48,7 @@ def read_flags(argv: Sequence[str]) -> Source:
         return Source(kind="flag")
     command = click.Command("settings", params=[*setting_options()], add_help_option=False)
     context = click.Context(command, allow_extra_args=True, ignore_unknown_options=True)
-    command.parse_args(context, parse_flags(context, argv))
+    command.parse_args(context, parse_flags(context, argv, prefixes, lenient=lenient))
     if context.args:
         # The word may be the second half of an unquoted password, so it is not shown.
         raise ConfigError(
@@ -53,12 +57,20 @@ def read_flags(argv: Sequence[str]) -> Source:
     return Source(kind="flag", values=context.meta[_FLAGS])
 
 
-def parse_flags(context: click.Context, argv: Sequence[str]) -> list[str]:
+def parse_flags(
+    context: click.Context,
+    argv: Sequence[str],
+    prefixes: Iterable[str] = (),
+    *,
+    lenient: bool = False,
+) -> list[str]:
     """Check the flags among a command's words, and take out those of drivers.
 
     Args:
         context: The command's; its parameters contain `setting_options()`.
         argv: The command's words.
+        prefixes: As for `read_flags`.
+        lenient: As for `read_flags`.
 
     Returns:
         The words that are left for click to parse.
@@ -66,7 +78,7 @@ def parse_flags(context: click.Context, argv: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: a flag is unknown, or has no value.
     """
-    return _Words(context, argv).check()
+    return _Words(context, argv, prefixes, lenient=lenient).check()
 
 
 def given_flags(context: click.Context) -> list[str]:
@@ -108,11 +120,23 @@ class _Words:
     Args:
         context: The command's.
         argv: The words.
+        prefixes: As for `read_flags`.
+        lenient: As for `read_flags`.
     """
 
-    def __init__(self, context: click.Context, argv: Sequence[str]) -> None:
+    def __init__(
+        self,
+        context: click.Context,
+        argv: Sequence[str],
+        prefixes: Iterable[str],
+        *,
+        lenient: bool,
+    ) -> None:
+        self._lenient = lenient
         installed = {one.name for one in entry_points(group="micro.plugins")}
-        self._prefixes = tuple(f"{plain_name(name)}_" for name in installed | _named(argv))
+        self._prefixes = tuple(
+            f"{plain_name(name)}_" for name in {*installed, *_named(argv), *prefixes}
+        )
         self._found: dict[str, Found] = context.meta.setdefault(_FLAGS, {})
         self._placeholders: dict[str, str] = {}
         for param in context.command.get_params(context):
@@ -146,7 +170,8 @@ class _Words:
             return [word] if equals else [word, *self._value_of(flag)]
         name = plain_name(flag[2:])
         # Only a plugin that is named by its dotted path has a colon in its flags.
-        if ":" not in name and not name.removeprefix("no_").startswith(self._prefixes):
+        known = name.removeprefix("no_").startswith(self._prefixes)
+        if ":" not in name and not known and not (self._lenient and "_" in name):
             hint = nearest(flag, self._placeholders)
             also = f"did you mean {hint}?" if hint else "'micro run --help' lists the settings"
             raise ConfigError(f"flag {flag}: there is no such flag; {also}")

@@ -20,6 +20,7 @@ from micro.settings.flags import read_flags
 from micro.settings.hints import nearest
 from micro.settings.model import OPTIONS, PARTS, Part, Settings
 from micro.settings.option import Option
+from micro.settings.own import OwnModel, check_prefixes
 from micro.settings.sources import (
     Found,
     Source,
@@ -52,6 +53,8 @@ def load_settings(
     environ: Mapping[str, str] = os.environ,
     *,
     overrides: Mapping[str, object] = _NOTHING,
+    own: Sequence[OwnModel] = (),
+    lenient: bool = False,
 ) -> Settings:
     """Collect the settings.
 
@@ -60,11 +63,14 @@ def load_settings(
         environ: Variables; only `MICRO_*` are read.
         overrides: What the program gave in code, by name; the strongest source. A plugin's options
             are a mapping under the plugin's name. `None` means not given.
+        own: The application's own settings.
+        lenient: Leave out flags and tables that may be the application's own settings.
 
     Raises:
         ConfigError: a flag, key or argument is unknown, or a value cannot be used.
     """
-    sources = _sources(argv, environ, overrides)
+    prefixes = [one.prefix for one in own]
+    sources = _sources(argv, environ, overrides, prefixes, lenient=lenient)
     values: dict[str, object] = {
         option.name: option.read(found)
         for option in OPTIONS
@@ -72,7 +78,9 @@ def load_settings(
     }
     chosen = {part: str(values.get(part) or _BY_NAME[part].default) for part in PARTS}
     tables = {name: _driver_options(sources, name) for name in chosen.values()}
-    _refuse_unknown(sources, tuple(tables))
+    check_prefixes(own, _plugin_names(tables))
+    _refuse_unknown(sources, (*tables, *prefixes), lenient=lenient)
+    values["own"] = MappingProxyType({one.prefix: one.find(sources) for one in own})
     for part, name in chosen.items():
         values[part] = name
         address = tables[name].get("address")
@@ -107,10 +115,16 @@ def find_log_format(argv: Sequence[str], environ: Mapping[str, str]) -> str:
 
 
 def _sources(
-    argv: Sequence[str], environ: Mapping[str, str], overrides: Mapping[str, object]
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object],
+    prefixes: Sequence[str] = (),
+    *,
+    lenient: bool = False,
 ) -> list[Source]:
     """Every source, the strongest first."""
-    sources = [read_arguments(overrides), read_flags(argv), read_environ(environ)]
+    flags = read_flags(argv, prefixes, lenient=lenient)
+    sources = [read_arguments(overrides), flags, read_environ(environ)]
     if (found := _first(sources, "config")) is not None:
         sources.append(read_file(str(_BY_NAME["config"].read(found)), found.source))
         if (inner := sources[-1].values.get("config")) is not None:
@@ -137,21 +151,28 @@ def _driver_options(sources: Sequence[Source], plugin: str) -> dict[str, Found]:
     return found
 
 
-def _refuse_unknown(sources: Iterable[Source], chosen: tuple[str, ...]) -> None:
+def _plugin_names(chosen: Iterable[str]) -> set[str]:
+    return {*chosen, *(entry.name for entry in entry_points(group="micro.plugins"))}
+
+
+def _refuse_unknown(sources: Iterable[Source], chosen: tuple[str, ...], *, lenient: bool) -> None:
     plugins = {plain_name(name) for name in chosen}
     # A table of a plugin that is installed may wait in the file until the plugin is chosen.
-    installed = {plain_name(entry.name) for entry in entry_points(group="micro.plugins")}
+    installed = {plain_name(name) for name in _plugin_names(())}
     for source in sources:
         for name, found in source.values.items():
             if not source.strict or name in _BY_NAME:
                 continue
-            table = isinstance(found.value, Mapping) and name in plugins | installed
+            is_table = isinstance(found.value, Mapping)
+            if lenient and (is_table or source.kind == "flag"):
+                continue
+            table = is_table and name in plugins | installed
             if not table and not any(name.startswith(f"{plugin}_") for plugin in plugins):
-                raise ConfigError(_unknown(source.kind, name, found.source))
+                raise ConfigError(_unknown(source.kind, name, found.source, plugins))
 
 
-def _unknown(kind: str, name: str, source: str) -> str:
-    hint = nearest(name, _BY_NAME)
+def _unknown(kind: str, name: str, source: str, prefixes: Iterable[str]) -> str:
+    hint = nearest(name, (*_BY_NAME, *prefixes))
     dashes = "--" if kind == "flag" else ""
     also = f"did you mean {dashes}{hint}?" if hint else "'micro run --help' lists the settings"
     return f"{source}: there is no such {kind}; {also}"

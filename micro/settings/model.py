@@ -38,6 +38,7 @@ PARTS: tuple[Part, ...] = ("transport", "broker", "registry")
 
 _T = TypeVar("_T")
 _Tables = Annotated[Mapping[str, Mapping[str, Any]], SkipValidation]
+_Found = Annotated[Mapping[str, Mapping[str, Found]], SkipValidation]
 
 
 def _setting(default: _T, help: str) -> _T:
@@ -59,6 +60,7 @@ class Settings:
         plugins: For each plugin that is chosen for a part, its driver's options. From flags and
             variables they are text, from a file what TOML makes of them; a flag without a value
             is True.
+        own: For each prefix of the application's own settings, what its sources had.
 
     Raises:
         ConfigError: a value cannot be used.
@@ -119,6 +121,7 @@ class Settings:
     access_log: Switch = _setting(False, "write a log line for each call that is served")
     config: Text = _setting("", "TOML file to read settings from")
     plugins: _Tables = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    own: _Found = field(default_factory=lambda: MappingProxyType({}), hash=False, compare=False)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -175,6 +175,10 @@ def on_any(event: Award, ctx: Context) -> None: ...
 async def on_award(event: Award) -> None: ...
 
 
+settings = service.config(Award, prefix="first-award")
+assert_type(settings.value, Award)
+
+
 async def sweep(pool: Annotated[Pool, Depends(database)]) -> None: ...
 
 
