@@ -41,7 +41,7 @@ class NatsBackend(Backend):
         await self.connection.check()
 
     def counters(self) -> Mapping[str, int]:
-        """What was passed over so far; see `Backend.counters`."""
+        """How many messages were dropped so far; see `Backend.counters`."""
         return self.transport.counters.as_metrics()
 
 

@@ -1,4 +1,4 @@
-"""What was dropped, counted, and log lines that cannot flood a log."""
+"""Counts dropped messages, and bounds log lines so that they cannot flood a log."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ["Counters", "LogLimit"]
 log = logging.getLogger("micro.nats")
 
 _INTERVAL_SECONDS = 1.0
-_MAX_SHOWN = 200
+_MAX_SHOWN_CHARS = 200
 
 
 class Counters:
-    """Messages that could not be used, since the start; anyone may read them.
+    """Messages that could not be used since the start.
 
     Attributes:
-        malformed: Payloads in neither envelope, or records that are none.
-        orphaned_replies: Answers to sockets that are gone.
+        malformed: Payloads in neither envelope, and records that cannot be read.
+        orphaned_replies: Answers to sockets that are closed.
         without_reply: Messages to a listener that named no subject for answers.
         sockets_refused: Sockets over the bound.
         sockets_expired: Sockets that were idle for too long.
-        bundles_refused: Bundles of sockets that were not known, or of which one was lost before.
+        bundles_refused: Bundles of unknown sockets, and bundles that follow a lost one.
     """
 
     __slots__ = (
@@ -61,10 +61,10 @@ class Counters:
         self.log_limit.warning("malformed", "dropped a message on %r: %s", subject, error)
 
     def count_without_reply(self, subject: str, reply: str) -> None:
-        """Count a message whose answer has nowhere to go, and log it, bounded."""
+        """Count a message that cannot be answered, and log it, bounded."""
         self.without_reply += 1
         text = "dropped a message on %r: its reply subject %r is not an inbox"
-        self.log_limit.warning("reply", text, subject, reply[:_MAX_SHOWN])
+        self.log_limit.warning("reply", text, subject, reply[:_MAX_SHOWN_CHARS])
 
     def count_refused_socket(self, subject: str) -> None:
         """Count a socket over the bound, and log it, bounded."""
@@ -75,7 +75,7 @@ class Counters:
 class LogLimit:
     """Writes at most one line a second for each kind, with the number of those left out.
 
-    A peer decides how often a fault happens, so it would decide how fast the log grows.
+    A peer decides how often a fault happens; without a bound it would decide the log's growth.
     """
 
     __slots__ = ("_last", "_skipped")

@@ -253,12 +253,12 @@ async def run_server(
 
 
 def _answers(port: int) -> bool:
-    """Whether a server on this port greets, and answers a PING unless it wants credentials."""
+    """Whether a server on this port sends INFO, and answers a PING if it needs no credentials."""
     try:
         with socket.create_connection((_HOST, port), timeout=0.5) as connection:
             return _greets(connection)
     except TimeoutError:
-        return True  # It accepted and waits for a TLS handshake before it greets.
+        return True  # it accepted, and waits for a TLS handshake before it sends INFO
     except (OSError, ValueError):
         return False
 

@@ -35,8 +35,8 @@ class Inboxes:
     """Subjects for answers.
 
     Args:
-        prefix: What the inboxes of this process begin with.
-        others: What inboxes of peers may begin with besides, each a whole number of tokens.
+        prefix: Prefix of the inboxes of this process.
+        others: More prefixes that inboxes of peers may have, each a whole number of tokens.
     """
 
     __slots__ = ("_accepted", "_prefix")

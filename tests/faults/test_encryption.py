@@ -83,7 +83,7 @@ class Setting:
         ("stranger", "certificate is of another authority", "certificate verify failed"),
         pytest.param(
             "unknown",
-            "certificate is of an authority that nobody named",
+            "certificate is of an authority that was not configured",
             "verify failed",
             marks=pytest.mark.slow,
         ),

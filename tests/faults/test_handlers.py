@@ -59,7 +59,7 @@ async def test_a_stuck_handler_is_named_and_does_not_keep_the_process(
 
 async def test_a_dead_node_costs_a_call_no_more_than_a_moment(server, tmp_path, verdict) -> None:
     row = verdict(
-        "An instance died while nobody called it; its record is still there",
+        "An instance died while no one called it; its record is still there",
         "the first call fails over inside the same call in under 50 ms; the node is ejected",
     )
     async with points_and_client(server, tmp_path, 2, selector="round_robin") as (fleet, client):
@@ -122,7 +122,7 @@ async def test_a_blocked_event_loop_is_logged_and_drops_expired_calls(
 ) -> None:
     row = verdict(
         "A handler blocks the event loop of one of two instances for 3 s",
-        "its stack is logged; others do not evict it; what expired meanwhile is not executed",
+        "its stack is logged; others do not evict it; what expired in the meantime is not executed",
     )
     async with (
         points_and_client(server, tmp_path, 2) as (fleet, client),
@@ -162,7 +162,7 @@ async def test_a_frozen_instance_is_passed_over_and_taken_back(
     row = verdict(
         f"SIGSTOP of one of two instances for {seconds} s",
         "calls go elsewhere after at most five timeouts; taken back once it goes on (within its "
-        "cool-down); what expired meanwhile is not executed",
+        "cool-down); what expired in the meantime is not executed",
     )
     async with points_and_client(server, tmp_path, 2, selector="round_robin") as (fleet, client):
         for number in range(4):

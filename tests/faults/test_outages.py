@@ -22,7 +22,7 @@ from tests.faults.openings import points_and_client
 async def test_a_service_outlives_the_servers_absence(server, tmp_path, verdict, seconds) -> None:
     row = verdict(
         f"nats-server killed for {seconds} s",
-        "the process stays up, uses under 2 % of a core and no more memory meanwhile, serves "
+        "the process stays up, uses under 2 % of a core and no more memory in the meantime, serves "
         "within 5 s of the return; all subscriptions and registrations are back",
     )
     async with points_and_client(server, tmp_path, 1) as (fleet, client):

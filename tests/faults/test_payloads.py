@@ -85,8 +85,8 @@ async def test_a_body_over_every_limit_is_refused_and_harms_no_other(
     row = verdict(
         "A request and an answer over 64 MiB, an event over the server's limit of 1 MiB, under 50 "
         "calls and events/s",
-        "each is refused to whoever sent or awaited it as PayloadTooLarge, with size and limit; "
-        "no other call or event is lost, no connection is closed",
+        "each is refused to the end that sent or awaited it as PayloadTooLarge, with size and "
+        "limit; no other call or event is lost, no connection is closed",
     )
     async with (
         points_and_client(server, tmp_path, 1) as (fleet, client),

@@ -199,7 +199,7 @@ async def test_a_service_of_another_age_is_called_in_the_common_dialect(
 async def test_unknown_envelopes_and_signals_are_ignored(server, verdict) -> None:
     row = verdict(
         "Before it answers, a peer sends an envelope of version 2, one with a part too many, and "
-        "frames with signals that nobody knows, to a call and to a stream",
+        "frames with unknown signals, to a call and to a stream",
         "all are passed over, the envelopes counted; the answers come through",
     )
     async with peer_and_client(server, record_of(OURS)) as (peer, client, scope):

@@ -36,7 +36,7 @@ class LoopbackBackend(Backend):
     """Counts what goes through another backend.
 
     Args:
-        inner: Does the work; whoever opened it closes it.
+        inner: Does the work; the code that opened it closes it.
 
     Attributes:
         counts: The numbers so far.

@@ -67,7 +67,7 @@ func run(name, address string) error {
 	}
 	<-stop
 	err = srv.Stop()
-	// The registry publishes its farewell without flushing.
+	// The registry publishes its deregistration without flushing.
 	time.Sleep(100 * time.Millisecond)
 	return err
 }

@@ -1,4 +1,4 @@
-"""Tells the application of connection events, at a rate that no peer decides."""
+"""Reports connection events to the application, at a bounded rate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INTERVAL_SECONDS = 1.0
 
 
 class Announcer:
-    """Calls `BackendOptions.on_event`, whose failures are logged."""
+    """Calls `BackendOptions.on_event`, and logs its failures."""
 
     def __init__(self, options: BackendOptions) -> None:
         self._on_event = options.on_event
@@ -23,19 +23,21 @@ class Announcer:
         self._timers: dict[tuple[ConnectionState, str], asyncio.TimerHandle] = {}
 
     def emit(self, state: ConnectionState, detail: str) -> None:
-        """Tell of an event now."""
+        """Report an event now."""
         try:
             self._on_event(ConnectionEvent(state=state, detail=detail))
         except Exception:
             log.exception("on_event failed for %s", state)
 
     def emit_limited(self, state: ConnectionState, detail: str, *, kind: str = "") -> None:
-        """Tell of an event now, or with others of its kind, as one, a second after the last.
+        """Report an event now, or together with others of its kind a second after the last.
+
+        A peer or server decides how often such an event happens, so the rate is bounded here.
 
         Args:
             state: What happened.
-            detail: More of it; of several the last is told, with the number of the others.
-            kind: Tells apart events of the same state.
+            detail: The details; of several events the last is reported, with the number of others.
+            kind: Separates events of the same state.
         """
         key = (state, kind)
         if key in self._timers:
@@ -45,7 +47,7 @@ class Announcer:
         self._wait(key)
 
     def close(self) -> None:
-        """Tell what was held back, and stop."""
+        """Report what was held back, and stop."""
         for key, timer in list(self._timers.items()):
             timer.cancel()
             self._tell_skipped(key)

@@ -25,7 +25,7 @@ class ByteStream(ABC):
 
         Args:
             receive: Called with all bytes, those that were read before the start as well.
-            fail: Called when the connection ends, for whatever reason; perhaps more than once.
+            fail: Called when the connection ends, for any reason; possibly more than once.
         """
 
     @abstractmethod
@@ -39,7 +39,7 @@ class ByteStream(ABC):
 
     @abstractmethod
     async def wait_writable(self) -> None:
-        """Wait while more than 8 MiB wait to be sent, until 2 MiB do or the connection is gone."""
+        """Wait while more than 8 MiB wait to be sent, until 2 MiB do or the connection ends."""
 
     @abstractmethod
     def abort(self) -> None:
@@ -73,7 +73,7 @@ class TcpStream(ByteStream, asyncio.Protocol):
         self._ended: Exception | None = None
         self._closed = asyncio.get_running_loop().create_future()
         self._waiters: list[asyncio.Future[None]] = []
-        # The replaced protocol learns of the end too; its StreamWriter waits for that.
+        # The replaced protocol is told of the end as well; its StreamWriter waits for that.
         self._replaced = cast(asyncio.Protocol, wire.get_protocol())
         wire.set_protocol(self)
         wire.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
@@ -101,7 +101,7 @@ class TcpStream(ByteStream, asyncio.Protocol):
         return self.wire.get_write_buffer_size()
 
     async def wait_writable(self) -> None:
-        """Wait until a full buffer is low again, or the connection is gone."""
+        """Wait until a full buffer is low again, or the connection has ended."""
         # At or below the high mark the event loop never paused, so it would never resume.
         if self.wire.is_closing() or self.buffered <= HIGH_WATER_BYTES:
             return
@@ -137,7 +137,7 @@ class TcpStream(ByteStream, asyncio.Protocol):
         self._end(ConnectionError("the server closed the connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note the end of the connection, whichever side ended it."""
+        """Note the end of the connection, by either side."""
         self._replaced.connection_lost(exc)
         if not self._closed.done():
             self._closed.set_result(None)
@@ -145,7 +145,7 @@ class TcpStream(ByteStream, asyncio.Protocol):
         self._end(exc or ConnectionError("the connection was closed"))
 
     def resume_writing(self) -> None:
-        """Let those go on who wait for the buffer to be low."""
+        """Wake the tasks that wait for the buffer to be low."""
         self._wake()
 
     def _end(self, error: Exception) -> None:

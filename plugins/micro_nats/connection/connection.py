@@ -1,4 +1,4 @@
-"""The plugin's one connection: it publishes, subscribes, and comes back after every loss."""
+"""The plugin's one connection to NATS: publishes, subscribes, reconnects after every loss."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Connection(Observer):
         self._watching_delay = False
 
     def observe(self, observer: Observer) -> None:
-        """Tell `observer` of what happens to the connection, until it is closed."""
+        """Call `observer` at each event of the connection, until the connection is closed."""
         self._observers.add(observer)
 
     @property
@@ -84,14 +84,14 @@ class Connection(Observer):
 
     @property
     def delay(self) -> float:
-        """Seconds that what arrives now may have waited since the server or this process stopped.
+        """Seconds that messages may have waited because the server or this process was stopped.
 
-        It is 0 ordinarily, and always until someone has called `watch_delay`.
+        It is 0 in normal operation, and as long as `watch_delay` was not called.
         """
         return self._link.liveness.delay if self._link is not None else 0.0
 
     def watch_delay(self) -> None:
-        """Have `delay` measured from now on, which costs two pings a second while idle."""
+        """Measure `delay` from now on; this costs two pings a second while the server is silent."""
         self._watching_delay = True
         if self._link is not None:
             self._link.liveness.watch_delay()
@@ -100,7 +100,7 @@ class Connection(Observer):
         """Wait until the connection is up.
 
         Raises:
-            ConnectionLost: it was not within `timeout` seconds, or is closed.
+            ConnectionLost: it is not up after `timeout` seconds, or it is closed.
         """
         if self._link is not None:
             return
@@ -115,7 +115,7 @@ class Connection(Observer):
 
         Raises:
             ConnectionLost: there is no connection, or no answer within two seconds.
-            Forbidden: the server has taken back the permission for a subscription.
+            Forbidden: the server has revoked the permission for a subscription.
         """
         try:
             async with asyncio.timeout(_CHECK_SECONDS):
@@ -128,9 +128,9 @@ class Connection(Observer):
         """Send a message within this turn of the event loop; see `NatsLink.publish`.
 
         Raises:
-            ConnectionLost: there is no connection; nothing is kept to be sent late.
-            PayloadTooLarge: it is over the server's limit.
-            ResourceExhausted: too much waits to be sent already.
+            ConnectionLost: there is no connection; nothing is kept to be sent later.
+            PayloadTooLarge: the message is over the server's limit.
+            ResourceExhausted: more than 64 MiB wait to be sent.
         """
         self._require_link().publish(subject, reply, payload, headers)
 
@@ -161,7 +161,7 @@ class Connection(Observer):
     async def may_publish(self, subject: str, reply: str = "") -> bool:
         """Ask the server whether this user may publish to `subject`, with an empty message.
 
-        A refusal is no event. Answers of subscribers go to `reply`.
+        A refusal is not reported as an event. Subscribers answer to `reply`.
 
         Raises:
             ConnectionLost: there is no connection, or it broke first.
@@ -196,11 +196,11 @@ class Connection(Observer):
         self._observers.on_lost(error)
 
     def on_error(self, text: str) -> None:
-        """Tell those whom the error concerns."""
+        """Report the error to the parts that it concerns."""
         self._errors.handle(text)
 
     def on_info(self, info: Mapping[str, object]) -> None:
-        """Learn of other servers; leave one that is about to stop if there is another."""
+        """Note other servers; leave a server that is about to stop if another is known."""
         self._dialer.discover(info)
         if self._link is not None:
             self._lame_duck.on_info(info, self._link)
@@ -211,6 +211,7 @@ class Connection(Observer):
         self._set_link(link)
         self._restored.set()
         self._announcer.emit(ConnectionState.CONNECTED, self._dialer.current)
+        # `on_lost` ignored a link that broke before it was set.
         if not link.connected:
             self.on_lost(ConnectionLost("the connection broke at once"))
 
@@ -222,12 +223,13 @@ class Connection(Observer):
             link = await self._dialer.again(self._note_failure)
             if not await self._resubscribe(link):
                 continue
+            # Publishers that waited run in a later turn; the subscriptions are already sent.
             self._restored.set()
             self._announcer.emit(ConnectionState.RECONNECTED, self._dialer.current)
             self._observers.on_restored()
 
     async def aclose(self) -> None:
-        """Close the connection after all that was sent."""
+        """Close the connection; bytes that wait are sent first, for at most 2 s."""
         self._closing = True
         self._restored.clear()
         self._subscriptions.close()

@@ -1,7 +1,7 @@
-"""Connects, greets and authenticates with nats-py, and hands over the open connection.
+"""Connects and authenticates with nats-py, and hands over the open connection.
 
-nats-py knows every way to log in; its reading, writing and reconnecting are not used (a faulty
-message can stop its reader for ever). This is the only module that touches nats-py's private names.
+nats-py knows every way to log in. Its reading, writing and reconnecting are not used: one malformed
+message can stop its reader permanently. This is the only module that uses nats-py's private names.
 The version is capped, and `tests/plugins/micro_nats/connection/test_handshake.py` is the contract.
 """
 
@@ -131,8 +131,8 @@ class _Handshake:
     def lacks_certificate(self, error: BaseException) -> bool:
         """Whether a server closed the connection because the client has no certificate.
 
-        With TLS 1.3 the server says so after the handshake, and what it says may be lost with the
-        connection, on which the greeting is under way.
+        With TLS 1.3 the server checks the certificate after the client's handshake is complete
+        (RFC 8446, 4.4), so its alert may be lost with the connection.
         """
         info = self._client._server_info
         broken = isinstance(error, ssl.SSLError | ConnectionError)
@@ -143,7 +143,7 @@ class _Handshake:
     # What replaces methods of nats-py's client.
 
     async def _connect_once(self) -> None:
-        """Try the one server once; nats-py would go on for minutes."""
+        """Try the one server once; nats-py would try again for minutes."""
         client = self._client
         client._current_server = client._server_pool[0]
         await client._connect_to_server(client._current_server)
@@ -151,7 +151,7 @@ class _Handshake:
         client._transport.readline = self._read_answer
 
     async def _read_answer(self) -> bytes:
-        """Read INFO, and later the answer to PING; other lines may come before that one."""
+        """Read INFO, and later the answer to PING; the server may send other lines before it."""
         line: bytes = await self._readline()
         if not self._client._server_info:
             return line

@@ -15,7 +15,7 @@ _SUBJECT = re.compile(r"[^\s\x00-\x1f\x7f]+")
 
 
 def check_subject(subject: str) -> None:
-    """Look whether a subject, pattern or queue can stand in a protocol line.
+    """Check that a subject, pattern or queue can stand in a protocol line.
 
     Raises:
         InvalidName: it is empty, or has white space, control characters or empty tokens.

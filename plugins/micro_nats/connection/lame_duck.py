@@ -26,7 +26,7 @@ class LameDuck:
     """Gives a link up when its server is about to stop and another server is known.
 
     Args:
-        announcer: Tells the application.
+        announcer: Reports to the application.
         dialer: Knows the servers.
     """
 
@@ -36,7 +36,7 @@ class LameDuck:
         self._leaving: asyncio.TimerHandle | None = None
 
     def on_info(self, info: Mapping[str, object], link: NatsLink) -> None:
-        """Look whether the server of `link` is about to stop."""
+        """Check whether the server of `link` is about to stop."""
         if not info.get("ldm"):
             return
         self._announcer.emit(ConnectionState.LAME_DUCK, "the server is about to stop")
@@ -46,7 +46,7 @@ class LameDuck:
             self._leaving = asyncio.get_running_loop().call_later(delay, self._leave, link)
 
     def close(self) -> None:
-        """Leave no server any more."""
+        """Cancel a planned move to another server."""
         if self._leaving is not None:
             self._leaving.cancel()
 

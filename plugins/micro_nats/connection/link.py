@@ -1,8 +1,8 @@
 """One connection to one server: whole messages in, bytes of the protocol out.
 
-Bytes are read and written without a task, a queue or an object for each message, in the order in
-which they were asked for, and nothing that arrives can stop the reading. A link that broke stays
-broken; the Connection opens the next one.
+Bytes are read and written in order, without a task, a queue or an object for each message. No
+message that arrives can stop the reading. A link that broke stays broken; the Connection opens the
+next one.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ Routes = dict[bytes, Callback]
 
 MAX_BUFFERED_BYTES = 64 << 20
 NO_CONNECTION = "no connection to the NATS server"
+# A turn that posts more is written in parts: the server reads while the turn continues.
 _TURN_BYTES = 64 << 10
 _CLOSE_SECONDS = 2.0
 
@@ -65,6 +66,7 @@ class NatsLink(Handler):
         self.info = greeting.info
         self.max_payload: int = greeting.info.get("max_payload", 1 << 20)
         self._loop = asyncio.get_running_loop()
+        # Else a turn would run in the context of the call that posted first, with its deadline.
         self._context = copy_context()
         self._stream = greeting.stream
         self._routes = routes
@@ -102,14 +104,14 @@ class NatsLink(Handler):
             headers: A whole NATS header block, or nothing.
 
         Raises:
-            ConnectionLost: the link broke; nothing is kept to be sent late.
+            ConnectionLost: the link broke; nothing is kept to be sent later.
             PayloadTooLarge: headers and payload are over the server's limit.
             ResourceExhausted: 64 MiB wait to be sent already.
         """
         size = len(payload) + len(headers)
         if size > self.max_payload:
             raise PayloadTooLarge(f"{size} bytes are over the server's limit {self.max_payload}")
-        # What waited after the last write is a bound that costs nothing to look at.
+        # `_behind` is of the last write and costs nothing; `buffered` asks the event loop.
         waiting = self._behind + self._out_size
         if waiting > MAX_BUFFERED_BYTES and self.buffered > MAX_BUFFERED_BYTES:
             raise ResourceExhausted(f"{MAX_BUFFERED_BYTES} bytes wait to be sent", refused=True)
@@ -176,7 +178,7 @@ class NatsLink(Handler):
     # The end.
 
     def fail(self, error: Exception) -> None:
-        """Give the link up; all who wait for an answer learn it now."""
+        """Give the link up; every ping that waits for its answer fails now."""
         if not self.connected:
             return
         self._shut()
@@ -186,6 +188,7 @@ class NatsLink(Handler):
             answer = self._answers.popleft()
             if answer is not None and not answer.done():
                 answer.set_exception(ConnectionLost(f"the NATS connection broke: {reason}"))
+                # Marks the error as seen: the task that pinged may have been cancelled.
                 answer.exception()
         self._observer.on_lost(ConnectionLost(f"the NATS connection broke: {reason}"))
 
@@ -233,14 +236,17 @@ class NatsLink(Handler):
         """Answer PING, note PONG, and pass on -ERR and INFO."""
         verb = line[:4].upper()
         if verb == b"PING":
+            # The server closes a connection that leaves its pings unanswered.
             if self.connected:
                 self.post(b"PONG\r\n")
         elif verb == b"PONG":
             self.liveness.answered()
+            # The server answers in order, so this PONG belongs to the oldest PING.
             answer = self._answers.popleft() if self._answers else None
             if answer is not None and not answer.done():
                 answer.set_result(None)
         elif verb == b"-ERR":
+            # Most errors are followed by a close; the text is then the reason of the loss.
             self._error = line[5:].decode("utf-8", "replace").strip(" '")
             self._observer.on_error(self._error)
         elif verb == b"INFO":
@@ -261,6 +267,7 @@ class NatsLink(Handler):
 
     def _ping(self) -> None:
         if self.connected:
+            # Holds the place of a PONG that no one waits for.
             self._answers.append(None)
             self.post(b"PING\r\n")
 

@@ -1,9 +1,9 @@
-"""Pings a server, and knows how long what arrives may have waited.
+"""Pings a server, and measures how long messages may have waited on their way.
 
-A server that is stopped, or a process that is, delivers what waited all at once when it goes on. A
-deadline that travelled in such a message counts from too late a moment: the receiver must subtract
-the delay. Silence alone proves nothing, because an idle connection is silent as well; silence while
-a ping is unanswered, or while a timer of this process is overdue, does.
+When the server or this process is stopped for a time (SIGSTOP, a paused machine), messages wait and
+arrive together afterwards. A deadline that travels in a message counts from its arrival, so the
+receiver must subtract the delay. Silence alone proves nothing, because an idle connection is silent
+as well. Silence proves a stop while a ping is unanswered or a timer of this process is overdue.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from micro.errors import ConnectionLost
 __all__ = ["Liveness"]
 
 _PROBE_SECONDS = 0.5
-# Above the round trip of a far server, which must not be taken for a stop.
+# Longer than the round trip to a distant server, which must not count as a stop.
 _MIN_DELAY_SECONDS = 0.5
-# After a stop, peers and server do not go on at the same moment.
+# After a stop, server and peers resume at different moments; messages stay late for this long.
 _SETTLE_SECONDS = 0.5
 
 
@@ -32,7 +32,7 @@ class Liveness:
         max_outstanding: Pings that may be unanswered.
 
     Attributes:
-        delay: Seconds that what is received now may have waited on its way; 0 ordinarily.
+        delay: Seconds that messages may have waited on their way; 0 in normal operation.
     """
 
     __slots__ = (
@@ -121,7 +121,8 @@ class Liveness:
     def _tick(self) -> None:
         now = self._loop.time()
         if now - self._tick_at > _MIN_DELAY_SECONDS:
-            # This process stood still. uvloop runs timers before it reads what arrived meanwhile.
+            # This process was stopped. uvloop runs timers before it reads what arrived in the
+            # meantime, so `received` alone would notice the stop too late.
             self._note_stop(now)
         if now >= self._ping_at:
             self._ping_at = now + self._interval

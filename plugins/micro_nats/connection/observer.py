@@ -1,4 +1,4 @@
-"""What a connection tells those who use it."""
+"""The methods that a connection calls on the objects that use it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["Observer", "Observers"]
 class Observer:
     """Methods that a connection calls; override the ones that matter.
 
-    Each is called on the event loop, returns at once and never raises. A link tells its Connection
-    in this way, and a Connection everyone who called `Connection.observe`.
+    Each is called on the event loop, returns at once and never raises. A link calls its Connection
+    in this way, and a Connection calls every object that was given to `Connection.observe`.
     """
 
     def on_lost(self, error: ConnectionLost) -> None:
@@ -33,13 +33,13 @@ class Observer:
 
 
 class Observers(Observer):
-    """Tells several observers of the same, in the order in which they were added."""
+    """Calls several observers, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._all: list[Observer] = []
 
     def add(self, observer: Observer) -> None:
-        """Tell `observer` from now on."""
+        """Call `observer` from now on."""
         self._all.append(observer)
 
     def on_lost(self, error: ConnectionLost) -> None:

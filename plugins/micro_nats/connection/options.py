@@ -22,6 +22,7 @@ from micro_nats.connection.addresses import ServerAddress, parse_addresses
 
 __all__ = ["ConnectOptions", "read_options"]
 
+# Arguments of nats-py's `connect` that this plugin sets itself.
 _OURS = {
     "self",
     "servers",
@@ -36,6 +37,7 @@ _OWN = ("envelope", "reconnect_wait_max", "reply_prefixes")
 _TLS_FILES = ("tls_ca", "tls_cert", "tls_key")
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True}
 _UNTRUTH = {"false": False, "0": False, "no": False, "off": False}
+# nats-py pings every 120 s, so a dead server would be noticed after four minutes.
 _DEFAULTS: Mapping[str, Any] = {
     "connect_timeout": 3.0,
     "ping_interval": 15.0,
@@ -51,12 +53,12 @@ class ConnectOptions:
     Attributes:
         servers: The configured servers.
         connect: Arguments for nats-py's `connect`.
-        certified: Whether a certificate of the client's own is given, as far as anybody knows.
-        inbox_prefix: What this process's reply subjects begin with.
-        reply_prefixes: What peers' reply subjects may begin with besides.
+        certified: Whether the client has a certificate; assumed for a TLS context made in code.
+        inbox_prefix: Prefix of this process's reply subjects.
+        reply_prefixes: More prefixes that reply subjects of peers may have.
         bare_events: Whether events are published without go-micro's envelope.
         reconnect_wait: Seconds before a second try to reconnect; later ones wait longer.
-        reconnect_wait_max: Seconds that no wait exceeds.
+        reconnect_wait_max: The longest wait between two tries, in seconds.
     """
 
     servers: tuple[ServerAddress, ...]
@@ -69,10 +71,12 @@ class ConnectOptions:
     reconnect_wait_max: float = 3.0
 
     async def arguments(self, server: ServerAddress) -> dict[str, Any]:
-        """The arguments for one try at one server; files of credentials are read afresh.
+        """The arguments for one try at one server.
+
+        Files of credentials are read each time: they may be renewed while the process runs.
 
         Raises:
-            ConfigError: such a file cannot be read, or is not what it should be.
+            ConfigError: such a file cannot be read, or holds no credentials.
         """
         arguments = dict(self.connect)
         if server.password is not None:

@@ -1,4 +1,4 @@
-"""The server's half of the NATS protocol, parsed from bytes as they come.
+"""Parses the server's half of the NATS protocol from bytes as they come.
 
 One synchronous loop over whole messages: no task, queue or object stands between the socket and
 the callback. See https://docs.nats.io/reference/reference-protocols/nats-protocol.
@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 
 __all__ = ["Handler", "MalformedProtocol", "Parser", "parse_headers"]
 
-_LONGEST_LINE = 1 << 20
-_MOST_DIGITS = 10
+_MAX_LINE_BYTES = 1 << 20
+_MAX_SIZE_DIGITS = 10
 _STATUS_AT = len("NATS/1.0 ")
 
 
@@ -26,11 +26,11 @@ class Handler(ABC):
     def on_message(
         self, sid: bytes, subject: bytes, reply: bytes, data: bytes, headers: bytes
     ) -> None:
-        """Take one message; `headers` is empty or the whole block. Never raises."""
+        """Receive one message; `headers` is empty or the whole block. Never raises."""
 
     @abstractmethod
     def on_control(self, line: bytes) -> None:
-        """Take any other line: PING, PONG, +OK, -ERR or INFO.
+        """Receive any other line: PING, PONG, +OK, -ERR or INFO.
 
         Raises:
             MalformedProtocol: it is none of them.
@@ -49,13 +49,13 @@ class Parser:
         self._need = 0
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes, and hand on whatever they complete.
+        """Parse the next bytes, and pass on every item that they complete.
 
         Raises:
-            MalformedProtocol: the stream makes no sense.
+            MalformedProtocol: no server sends such bytes.
         """
         if self._parts:
-            # A big message is put together once, not at every piece of it.
+            # Join a large message once, not with every piece of it.
             self._parts.append(data)
             self._have += len(data)
             if self._have < self._need:
@@ -68,7 +68,7 @@ class Parser:
             self._have = len(data) - rest
 
     def _cut(self, data: bytes) -> int:
-        """Hand on every whole item; returns where the first incomplete one starts."""
+        """Pass on every complete item; returns where the first incomplete one starts."""
         at, size = 0, len(data)
         find, startswith = data.find, data.startswith
         on_message = self._handler.on_message
@@ -78,6 +78,7 @@ class Parser:
                 self._await_line(size - at)
                 break
             if startswith(b"MSG ", at):
+                # MSG <subject> <sid> [reply subject] <bytes of payload>
                 words = data[at + 4 : end].split()
                 start = end + 2
                 stop = start + _number(words, 3)
@@ -98,13 +99,14 @@ class Parser:
         return at
 
     def _await_line(self, have: int) -> None:
-        """Note that a line is cut off; its length is not known yet."""
-        if have > _LONGEST_LINE:
+        """Note that a line is incomplete; its length is not known yet."""
+        if have > _MAX_LINE_BYTES:
             raise MalformedProtocol("a line without an end")
         self._need = 0
 
     def _headed(self, data: bytes, at: int, end: int) -> int:
-        """Hand on the HMSG whose line is at `at`; returns what follows, or -1 if it is cut off."""
+        """Pass on the HMSG whose line is at `at`; returns its end, or -1 if it is incomplete."""
+        # HMSG <subject> <sid> [reply subject] <bytes of headers> <bytes of headers and payload>
         words = data[at + 5 : end].split()
         start = end + 2
         stop = start + _number(words, 4)
@@ -123,7 +125,7 @@ def _number(words: list[bytes], least: int) -> int:
     """The last of `least` or one more words, as a size."""
     if not least <= len(words) <= least + 1 or not words[-1].isdigit():
         raise MalformedProtocol(f"a message line with {len(words)} words")
-    if len(words[-1]) > _MOST_DIGITS:
+    if len(words[-1]) > _MAX_SIZE_DIGITS:
         raise MalformedProtocol(f"a size of {len(words[-1])} digits")
     return int(words[-1])
 
@@ -131,7 +133,7 @@ def _number(words: list[bytes], least: int) -> int:
 def parse_headers(block: bytes) -> dict[str, str]:
     """Read a header block; a status such as 503 becomes the entry `Status`.
 
-    Whatever is malformed in it is passed over: any client of the server may have written it.
+    Malformed lines are ignored: any client of the server may have written them.
     """
     lines = block.split(b"\r\n")
     headers: dict[str, str] = {}

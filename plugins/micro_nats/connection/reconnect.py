@@ -1,4 +1,4 @@
-"""Which server is next, and when: a first connection within a bound, later ones without end."""
+"""Chooses the next server and when to try it: at first within a time limit, later without one."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from micro_nats.connection.options import ConnectOptions
 
 __all__ = ["Dialer"]
 
+# Words of nats-server and nats-py for refused credentials; the protocol has no error codes.
 _AUTHORIZATION = ("authorization", "authentication", "credentials", "revoked", "nkey", "jwt")
-# A server that accepts a connection and closes it at once, as it does while credentials expire, is
-# as absent as one that does not answer.
+# A server that accepts a connection and closes it at once, as it does when credentials expire,
+# counts as one that does not answer.
 _MIN_UPTIME_SECONDS = 0.25
 _WAIT_FACTOR = 10
 _HINT = "start one with `micro server`, or run in memory with --transport=memory"
@@ -60,7 +61,7 @@ class Dialer:
         return any(server.url != self.current for server in self._pool())
 
     def discover(self, info: Mapping[str, object]) -> None:
-        """Note the servers that a server knows; their ports are not those of WebSocket."""
+        """Note the servers in INFO's `connect_urls`; their ports are not those of WebSocket."""
         first = self._options.servers[0]
         urls = info.get("connect_urls")
         if not isinstance(urls, list) or first.scheme in ("ws", "wss"):
@@ -78,7 +79,7 @@ class Dialer:
 
         Raises:
             Unauthorized: a server refuses the credentials; it was not tried again.
-            ConfigError: TLS or a file of credentials is not as it should be.
+            ConfigError: TLS or a file of credentials cannot be used.
             ConnectionLost: no server answered within `seconds`; says what was tried.
         """
         failures: dict[str, str] = {}
@@ -97,10 +98,10 @@ class Dialer:
         raise ConnectionLost(f"no NATS server within {seconds} s ({shown}): {_HINT}")
 
     async def again(self, failed: Callable[[str], None]) -> NatsLink:
-        """Connect again, however long it takes.
+        """Connect again, without a time limit.
 
         Args:
-            failed: Told the reasons each time that all servers failed.
+            failed: Called with the reasons each time that all servers failed.
         """
         await self.discard()
         if time.monotonic() - self._connected_at > _MIN_UPTIME_SECONDS:
@@ -108,8 +109,8 @@ class Dialer:
         while True:
             # Many clients lose the same server at once, so even the first try is spread.
             await asyncio.sleep(random.uniform(0, self._wait))
-            # A cut connection is back at the first try. If that fails the server is away: clients
-            # must try at different times, or they would flood it as soon as it is back.
+            # A connection that was cut comes back at the first try. If that fails, the server is
+            # down: clients spread their tries, or all would connect at once when it returns.
             self._wait = min(self._wait * _WAIT_FACTOR, self._options.reconnect_wait_max)
             failures: dict[str, str] = {}
             link = await self._try_all(failures, final=False)
@@ -134,7 +135,7 @@ class Dialer:
         return sorted(configured + found, key=lambda server: server.url == self.current)
 
     async def _try_all(self, failures: dict[str, str], *, final: bool) -> NatsLink | None:
-        """Try each server once; with `final`, an error that will not go away is raised."""
+        """Try each server once; with `final`, raise an error that another try would not change."""
         lasting: MicroError | None = None
         for server in self._pool():
             failures[server.url] = "no answer"
@@ -142,7 +143,7 @@ class Dialer:
                 return await self._try(server)
             except Exception as error:
                 _raise_if_cancelled(error)
-                # Sockets, TLS, HTTP, keys and files: each library has errors of its own.
+                # Errors of sockets, TLS, HTTP, keys and files have no narrower common class.
                 failures[server.url] = _reason(error)
                 lasting = lasting or _lasting(error, server.url)
         if final and lasting is not None:
@@ -171,7 +172,7 @@ class Dialer:
 
 
 def _raise_if_cancelled(error: Exception) -> None:
-    """Cancel the task if it was told to end: the error may have taken the cancellation's place.
+    """Cancel the task if it was cancelled: the error may have replaced the cancellation.
 
     That is what `asyncio.wait_for`, which nats-py uses, does on Python 3.11 when a connection
     fails just when it is cancelled.
@@ -190,7 +191,7 @@ def _reason(error: Exception) -> str:
 
 
 def _lasting(error: Exception, url: str) -> MicroError | None:
-    """What to raise for an error that would come back in the next seconds; `None` for others."""
+    """What to raise for an error that another try would not change; `None` for others."""
     reason = _reason(error)
     if isinstance(error, ConfigError):
         return error

@@ -28,6 +28,7 @@ _MAX_PENDING = 1024
 MAX_PENDING_BYTES = 64 << 20
 """Bytes of payloads and headers that may wait in one intake."""
 
+# The server answers a request without subscribers with this status and an empty payload.
 _NO_RESPONDERS = 503
 _STATUS_DIGITS = 3
 
@@ -42,7 +43,7 @@ class NatsMessage:
         payload: The bytes.
         headers: Names and values, the last of each name.
         status: The number in a message of the server's own, such as 503, 404 or 100; 0 in others.
-        description: What the server said of the status.
+        description: The server's text for the status.
     """
 
     subject: str
@@ -83,9 +84,9 @@ class Requests(Observer):
 
         Raises:
             InvalidName: a subject or a header cannot be sent.
-            ConnectionLost: there is no connection; nothing is kept to be sent late.
+            ConnectionLost: there is no connection; nothing is kept to be sent later.
             PayloadTooLarge: headers and payload are over the server's limit.
-            ResourceExhausted: too much waits to be sent already.
+            ResourceExhausted: more than 64 MiB wait to be sent.
         """
         check_subject(subject)
         if reply:
@@ -110,12 +111,13 @@ class Requests(Observer):
             headers: The request's headers.
 
         Raises:
-            NoResponders: no one listens at the subject, or it may not be published to.
+            NoResponders: no one listens at the subject, or this user may not publish to it.
             DeadlineExceeded: no answer came in time; the request may have been received.
             ConnectionLost: there is no connection, or it broke; the request may have been received.
             InvalidName: the subject or a header cannot be sent.
             PayloadTooLarge: headers and payload are over the server's limit.
         """
+        # One subscription for all answers costs the server less than one for each request.
         await self._subscribe_once()
         token = socket_token()
         request = self._waiting[token] = _Request(subject)
@@ -162,7 +164,7 @@ class Requests(Observer):
             request.fail(ConnectionLost(error.detail))
 
     def on_denied(self, subject: str) -> None:
-        """Fail the requests that the server did not take."""
+        """Fail the requests that the server did not accept."""
         for request in self._waiting.values():
             if request.subject == subject:
                 request.fail(NoResponders(f"the server does not allow sending to {subject!r}"))
@@ -175,7 +177,7 @@ class Requests(Observer):
     ) -> None:
         request = self._waiting.get(subject[len(self._prefix) :])
         if request is None:
-            return  # its caller has left
+            return  # the caller no longer waits
         message = _read(subject, reply, data, headers)
         if message.status == _NO_RESPONDERS and not data:
             request.fail(NoResponders(f"no one listens at {request.subject!r}"))
@@ -201,7 +203,7 @@ class Intake(AsyncIterator[NatsMessage]):
     """Messages of one subscription in the order received; one reader iterates it.
 
     It is bounded in number and bytes. When more messages come than are read, the iteration ends
-    with an error after those that came before: none is left out in silence.
+    with an error after those that came before: a gap is never silent.
     """
 
     def __init__(self, subject: str, max_pending: int) -> None:

@@ -1,4 +1,4 @@
-"""What the server's errors mean. It sends no codes, only English texts, so those are read here."""
+"""Reads the server's errors; the NATS protocol has no error codes, only English texts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["ServerErrors"]
 
 
 class ServerErrors:
-    """Tells those whom an error of the server concerns.
+    """Reports each error of the server to the parts that it concerns.
 
     Args:
-        announcer: Tells the application.
-        subscriptions: Learn which of them are refused.
-        observer: Told of each subject that this user may not publish to.
+        announcer: Reports to the application.
+        subscriptions: Marked when the server refuses one of them.
+        observer: Called with each subject that this user may not publish to.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ServerErrors:
 
     @contextmanager
     def expect(self, subject: str) -> Iterator[set[str]]:
-        """Collect refusals to publish to `subject` in a set; no one else is told of them."""
+        """Collect refusals to publish to `subject` in a set; they are not reported elsewhere."""
         refused = self._expected[subject] = set()
         try:
             yield refused
@@ -43,13 +43,14 @@ class ServerErrors:
             del self._expected[subject]
 
     def handle(self, text: str) -> None:
-        """Tell of the text of an -ERR."""
+        """Report an -ERR by its text."""
         lower = text.lower()
         if "permissions violation" not in lower:
             slow = "slow consumer" in lower
             state = ConnectionState.SLOW_CONSUMER if slow else ConnectionState.ERROR
             self._announcer.emit_limited(state, text)
             return
+        # Permissions Violation for Publish to "a.b", or for Subscription to "a.b"
         subject = text.partition('"')[2].partition('"')[0]
         publication = "for publish" in lower
         if publication and subject in self._expected:

@@ -79,6 +79,7 @@ class Subscriptions:
         self.routes[subscription.sid] = callback
         try:
             link.post(subscription.command)
+            # The server works in order: its -ERR for a refused SUB comes before this PONG.
             await link.ping()
             if subscription.denied:
                 raise Forbidden(f"the NATS server says: {subscription.denied}")
@@ -109,6 +110,7 @@ class Subscriptions:
         try:
             if self.link is not None:
                 self.link.post(b"UNSUB " + sid + b"\r\n")
+                # After the PONG no message for this subscription can follow.
                 await self.link.ping()
         except ConnectionLost as lost:
             log.debug("a subscription ended with its connection: %s", lost)
@@ -123,7 +125,7 @@ class Subscriptions:
             self.link.post(b"UNSUB " + sid + b"\r\n")
 
     def deny(self, subject: str, text: str) -> None:
-        """Note that the server refused, or took back, a subscription."""
+        """Note that the server refused a subscription, or revoked its permission."""
         for subscription in self._known.values():
             if subscription.subject == subject:
                 subscription.denied = text
@@ -131,25 +133,25 @@ class Subscriptions:
                 # The permission may come back, and the server does not say when.
                 if subscription.active and self._retry is None:
                     loop = asyncio.get_running_loop()
-                    self._retry = loop.call_later(RETRY_DENIED_SECONDS, self._ask_again)
+                    self._retry = loop.call_later(RETRY_DENIED_SECONDS, self._retry_denied)
 
     def check(self) -> None:
-        """Look whether the server takes every subscription.
+        """Check that the server accepts every subscription.
 
         Raises:
-            Forbidden: it refuses one that it took before.
+            Forbidden: it refuses one that it accepted before.
         """
         for subscription in self._known.values():
             if subscription.active and subscription.denied:
                 raise Forbidden(f"the NATS server says: {subscription.denied}")
 
     def close(self) -> None:
-        """Ask for nothing any more."""
+        """Stop the retries of refused subscriptions."""
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
 
-    def _ask_again(self) -> None:
+    def _retry_denied(self) -> None:
         self._retry = None
         if self.link is None:
             return

@@ -90,7 +90,7 @@ class WebSocketStream(ByteStream):
         return self._size
 
     async def wait_writable(self) -> None:
-        """Wait until a full queue is low again, or the connection is gone."""
+        """Wait until a full queue is low again, or the connection has ended."""
         await self._low.wait()
 
     def abort(self) -> None:
@@ -119,7 +119,7 @@ class WebSocketStream(ByteStream):
         except TypeError:
             fail(ConnectionError("the server closed the connection"))
         except Exception as error:
-            # Whatever the library raises ends this connection, not the scope.
+            # Any error of the library ends this connection, not the scope.
             fail(error)
 
     async def _write(self, fail: Fail) -> None:
@@ -128,6 +128,7 @@ class WebSocketStream(ByteStream):
                 await self._due.wait()
                 self._due.clear()
                 while self._out:
+                    # It counts as waiting until it is sent, so that `close` waits for it.
                     data = self._out[0]
                     await self._socket.send_bytes(data)
                     self._out.popleft()

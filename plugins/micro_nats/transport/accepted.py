@@ -22,7 +22,7 @@ class AcceptedSocket(NatsSocket):
     Attributes:
         bundle: The number of the newest bundle that was accepted.
         heard: The outbox's clock when the peer last sent something.
-        probe: A reply subject to send with, so that the server says if the peer is gone.
+        probe: A reply subject to send with, at which the server reports that the peer is gone.
     """
 
     __slots__ = ("_local", "_table", "bundle", "heard", "probe")
@@ -82,9 +82,9 @@ class AcceptedSocket(NatsSocket):
 class ExactSocket(AcceptedSocket):
     """A socket that may answer to the reply subjects of requests only, perhaps once to each.
 
-    So it is for a user that may publish with `allow_responses` alone, and for requests that come
-    from another account through a service import. Answers wait for a reply subject that has not
-    been used; with the last one they leave when none is owed any more, or for want of another.
+    A user with the permission `allow_responses` alone needs this, and so do requests that come from
+    another account through a service import. Answers wait for a reply subject that has not been
+    used; with the last such subject they wait until the last answer that is owed.
 
     Args:
         once: Whether its reply subject carries no second request, so that it ends when all is
@@ -139,7 +139,8 @@ class ExactSocket(AcceptedSocket):
     def _post_parts(self, parts: list[bytes]) -> None:
         self._parts = None
         self.seen = self._outbox.clock
-        # Without another one a stream goes on with the last, where several answers are allowed.
+        # Without a new reply subject a stream continues with the last: a user with
+        # `allow_responses` may answer it several times, up to the number in that permission.
         if self._replies:
             self._last = self._replies.popleft()
         self._outbox.put(self._last, "", bundle_of(parts) if self.binary else parts[0])

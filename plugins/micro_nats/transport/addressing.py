@@ -1,4 +1,4 @@
-"""Whether an address that was given for a listener is free."""
+"""Checks that an address for a listener is free."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from micro_nats.wire.envelope import CLOSE_FRAME
 
 __all__ = ["AddressCheck"]
 
+# A start waits this long only when a subscriber is there that does not answer.
 _ANSWER_SECONDS = 0.1
 
 
@@ -35,7 +36,7 @@ class AddressCheck:
         question = _Question()
         subscription = await self._connection.subscribe(inbox, question.on_message)
         try:
-            # Without the permission to ask, nothing is known, and the start goes on.
+            # Without permission to publish there the check is skipped, and the start continues.
             if await self._connection.may_publish(address, inbox):
                 await asyncio.wait([question.answer], timeout=_ANSWER_SECONDS)
         finally:

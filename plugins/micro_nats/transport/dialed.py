@@ -1,4 +1,4 @@
-"""The end of a socket that dialled."""
+"""The dialling end of a socket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["DialedSocket"]
 
 
 class DialedSocket(NatsSocket):
-    """The end that dialled.
+    """The dialling end.
 
     Args:
         outbox: Where it sends.

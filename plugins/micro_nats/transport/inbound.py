@@ -31,7 +31,7 @@ MAX_QUEUED_BYTES = 8 << 20
 """Bytes of bundles that may wait, for all sockets of a connection together."""
 
 Deliver = Callable[[Sequence[Message], float], None]
-"""Takes a batch and the seconds that it waited on its way, as far as known."""
+"""Receives a batch, and the seconds that it waited on its way if they are known."""
 
 
 class _Batch:
@@ -72,7 +72,7 @@ class InboundScheduler:
         """Deliver messages: now as far as this turn's budget goes, the rest on the next turns.
 
         Args:
-            deliver: Takes them.
+            deliver: Receives them.
             messages: A bundle.
             size: Bytes of the bundle, with the headers of its messages.
             awaited: How many messages are waited for, these among them; 0 if it is not known.

@@ -1,4 +1,4 @@
-"""Where sockets arrive: one subject, and a table of the reply subjects of its peers."""
+"""Accepts sockets at one subject, and tells them apart by the reply subjects of their peers."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class NatsListener(Listener):
 
     Args:
         address: The subject.
-        accept: Asked for each socket's receiver.
+        accept: Called for the receiver of each socket.
         connection: Where it listens.
         outbox: Where its sockets send.
         counters: Where messages that cannot be used are counted.
         exact: Whether answers may go to the reply subjects of requests only.
-        may_open: Asked whether there may be one socket more.
+        may_open: Called before a socket is opened; False refuses it.
         on_closed: Called once when it is closed.
 
     Attributes:
@@ -114,7 +114,7 @@ class NatsListener(Listener):
             socket.end(error)
 
     def restored(self) -> None:
-        """Tell the peers of the lost sockets, who may not have noticed."""
+        """Send close frames to the peers of lost sockets, which may not know of the loss."""
         lost, self._lost = self._lost, []
         for subject in lost:
             self._outbox.put_close(subject)
@@ -195,7 +195,7 @@ class NatsListener(Listener):
         """Whether a reply subject is one that answers may go to."""
         if len(reply) <= MAX_REPLY_BYTES and self._connection.inboxes.accept(reply):
             return True
-        # A topic in its place would have this process publish what the sender may not.
+        # Else a peer could make this process publish to topics that the peer may not publish to.
         self._counters.count_without_reply(self._address, reply)
         return False
 

@@ -16,6 +16,7 @@ from micro_nats.wire.envelope import CLOSE_FRAME
 
 __all__ = ["MAX_WAITING_BYTES", "Outbox", "Sender"]
 
+# Below the link's own bound of 64 MiB, so that sockets refuse first.
 MAX_WAITING_BYTES = 60 << 20
 _TURN_BYTES = 64 << 10
 # What an envelope adds to a message, and the protocol line before it.
@@ -37,11 +38,11 @@ class Outbox(Observer):
 
     Attributes:
         connection: Where it is sent.
-        limit: Bytes that one message may take in its envelope.
+        limit: Bytes that one message may have with its envelope.
         waiting: Bytes that wait to be sent, as far as known.
         clock: Counts the sweeps for idle sockets: a clock that costs nothing to read.
         inbound: Where what arrives for the sockets waits for its turn.
-        log_limit: Bounds what the sockets log.
+        log_limit: Bounds the log lines of the sockets.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -81,6 +82,7 @@ class Outbox(Observer):
 
     def flush(self) -> None:
         """Send all that waits, now."""
+        # A sender may touch another one while it posts, so the list is read until it stays empty.
         while self._senders:
             senders, self._senders = self._senders, []
             for sender in senders:
@@ -89,7 +91,7 @@ class Outbox(Observer):
         self.waiting = self.connection.buffered
 
     def check_capacity(self) -> None:
-        """Look whether more may wait.
+        """Check that more may wait.
 
         Raises:
             ResourceExhausted: 60 MiB wait to be sent.
@@ -110,7 +112,7 @@ class Outbox(Observer):
         self._out_size = 0
 
     def on_restored(self) -> None:
-        """Learn the server's limit anew."""
+        """Read the limit again: the new server may have another."""
         self.limit = self.connection.max_payload - _ENVELOPE_BYTES
 
     def _schedule(self) -> None:

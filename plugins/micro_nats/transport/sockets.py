@@ -19,7 +19,9 @@ __all__ = ["NatsSocket", "bundle_number"]
 
 # Above this size sharing a bundle saves little and delays the last message in it.
 _SHARED_BYTES = 128 << 10
+# Reserved for headers, so that a body of `largest` bytes fits into one message.
 _HEADER_BYTES = 8192
+# Bounds the work of int() for a text that a peer chose.
 _MAX_NUMBER_DIGITS = 15
 
 
@@ -73,6 +75,7 @@ class NatsSocket(Socket, Sender):
     def largest(self) -> int:
         """The server's limit less what headers and envelope take."""
         limit = self._outbox.limit - _HEADER_BYTES
+        # Base64 makes four bytes of three.
         return limit if self.binary else limit * 3 // 4
 
     def attach(self, receiver: Receiver) -> None:
@@ -177,7 +180,7 @@ class NatsSocket(Socket, Sender):
         try:
             receiver.closed(error)
         except Exception:
-            # One bad receiver must not keep the others from learning of a lost connection.
+            # One failing receiver must not keep the others from being closed.
             text = "a receiver's closed() failed for %r"
             self._outbox.log_limit.exception("closed", text, self._remote)
 
@@ -199,4 +202,4 @@ class NatsSocket(Socket, Sender):
 
     @abstractmethod
     def _forget(self) -> None:
-        """Take the socket off its table."""
+        """Remove the socket from its table."""

@@ -29,8 +29,8 @@ from micro_nats.wire.envelope import CloseFrame, decode_any, decode_bundle
 
 __all__ = ["NatsTransport"]
 
-_MAX_SHOWN = 40
-_SWEEPS = 4
+_MAX_SHOWN_CHARS = 40
+_SWEEPS_PER_TIMEOUT = 4
 
 
 class NatsTransport(Transport, Observer):
@@ -100,7 +100,7 @@ class NatsTransport(Transport, Observer):
         for key, ours in (("transport", "nats"), ("protocol", "mucp")):
             value = metadata.get(key, "")
             if value and value != ours:
-                return f"its {key} is {value[:_MAX_SHOWN]!r}, not {ours!r}"
+                return f"its {key} is {value[:_MAX_SHOWN_CHARS]!r}, not {ours!r}"
         return ""
 
     async def listen(self, accept: Accept, *, address: str = "") -> Listener:
@@ -137,7 +137,7 @@ class NatsTransport(Transport, Observer):
     async def sweep(self) -> None:
         """Close idle sockets, without end; one task for all of them."""
         while True:
-            await asyncio.sleep(self._idle_timeout / _SWEEPS)
+            await asyncio.sleep(self._idle_timeout / _SWEEPS_PER_TIMEOUT)
             self._sweep()
 
     def flush(self) -> None:
@@ -166,8 +166,8 @@ class NatsTransport(Transport, Observer):
     def _sweep(self) -> None:
         self._outbox.clock = clock = self._outbox.clock + 1
         for dialed in list(self._dialed.values()):
-            # Each new socket costs a go-micro server something permanently, so those stay.
-            if dialed.binary and clock - dialed.seen > _SWEEPS:
+            # A go-micro server keeps memory for each socket permanently, so those are reused.
+            if dialed.binary and clock - dialed.seen > _SWEEPS_PER_TIMEOUT:
                 dialed.close()
         for listener in list(self._listeners.values()):
             self._sweep_accepted(listener, clock)
@@ -175,11 +175,11 @@ class NatsTransport(Transport, Observer):
 
     def _sweep_accepted(self, listener: NatsListener, clock: int) -> None:
         for socket in list(listener.sockets.values()):
-            if clock - socket.seen > _SWEEPS * 3 // 2:
+            if clock - socket.seen > _SWEEPS_PER_TIMEOUT * 3 // 2:
                 self.counters.sockets_expired += 1
                 socket.end(SocketClosed("idle for too long"))
-            elif clock - socket.heard > _SWEEPS and not socket.probe:
-                # It only sends. From now on the server says when there is no receiver.
+            elif clock - socket.heard > _SWEEPS_PER_TIMEOUT and not socket.probe:
+                # It only sends. With a reply subject the server reports when no one receives (503).
                 token = socket_token()
                 socket.probe = self._prefix + token
                 self._probes[token] = socket

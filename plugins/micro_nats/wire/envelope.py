@@ -47,7 +47,8 @@ _SMALL_BYTES = 64 << 10
 _packer = msgpack.Packer()
 _pack = cast(Callable[[object], bytes], _packer.pack)
 _HEADS: tuple[bytes, ...] = tuple(
-    _packer.pack_array_header(1 + 2 * number) + _pack(_VERSION) for number in range(65)
+    _packer.pack_array_header(1 + 2 * number) + _pack(_VERSION)
+    for number in range(MAX_MESSAGES + 1)
 )
 _unpack = partial(
     msgpack.unpackb,
