@@ -141,17 +141,42 @@ async def open_provider(call: Call, provider: Provider, values: list[Any], opene
         return made
     if style is Style.COROUTINE:
         return await made
+    return await _first_value(made, provider, opened)
+
+
+async def _first_value(made: Any, provider: Provider, opened: Opened) -> Any:
     try:
-        value = await made.__anext__() if style is Style.ASYNC_GENERATOR else next(made)
+        if provider.style is Style.ASYNC_GENERATOR:
+            value = await made.__anext__()
+        else:
+            value = next(made)
     except (StopAsyncIteration, StopIteration):
-        raise function_error(provider.function, "it ended without a 'yield' of its value") from None
+        raise _yielded_nothing(provider) from None
     opened.append((made, provider))
     return value
 
 
 async def _open(plan: Plan, values: list[Any], opened: Opened) -> None:
     for call, provider in plan.steps:
-        values.append(await open_provider(call, provider, values, opened))
+        style = provider.style
+        made = call(values)
+        if style is Style.FUNCTION:
+            values.append(made)
+        elif style is Style.COROUTINE:
+            values.append(await made)
+        elif style is Style.ASYNC_GENERATOR:
+            # As `_first_value`, without a coroutine of its own for each call.
+            try:
+                values.append(await made.__anext__())
+            except StopAsyncIteration:
+                raise _yielded_nothing(provider) from None
+            opened.append((made, provider))
+        else:
+            values.append(await _first_value(made, provider, opened))
+
+
+def _yielded_nothing(provider: Provider) -> HandlerError:
+    return function_error(provider.function, "it ended without a 'yield' of its value")
 
 
 async def close_opened(opened: Opened) -> None:
