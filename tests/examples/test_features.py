@@ -42,6 +42,13 @@ EXPECTED = {
         "the warehouse stops looking for tea",
         "DeadlineExceeded: code 408",
     ),
+    "dependencies": (
+        "in the background: ann has 100",
+        "left: 70",
+        "refused: a balance cannot be negative",
+        "left: 69",
+        "left in the fake: 5",
+    ),
     "testing": ("4 passed",),
 }
 """What each example that ends by itself says, among other things."""
