@@ -21,6 +21,9 @@ T = TypeVar("T")
 TURN_SECONDS = 0.01
 """What the starts of one turn may take together: the delay that other work on the loop sees."""
 
+BURST_SECONDS = 0.1
+"""For this long a new queue is a burst: its pace is not known yet, and none is refused."""
+
 STANDING_SECONDS = 1.0
 """A queue that has not been empty for this long is overload, no longer a burst."""
 
@@ -114,11 +117,11 @@ class Pacer(Generic[T]):
             self._started += 1
             return Admission.RUN
         if lane.waiting:
-            standing = now - lane.since > STANDING_SECONDS
+            stood = now - lane.since
             limit = patience
-            if standing:
+            if stood > STANDING_SECONDS:
                 limit = min(patience, max(TARGET_SECONDS, patience * _TARGET_SHARE))
-            if len(lane.waiting) * lane.interval > limit:
+            if stood > BURST_SECONDS and len(lane.waiting) * lane.interval > limit:
                 return Admission.REFUSED
         else:
             lane.since = lane.measured_at = now
