@@ -57,6 +57,9 @@ class NatsBroker(Broker, Observer):
         a lost connection the first event of a topic waits up to 2 s until it has a subscriber:
         subscribers lost their connections as well, and may be restored later than this one.
         """
+        if topic not in self._known:
+            # Checked before the envelope is written, which names the topic as well.
+            check_topic(topic)
         data, headers = self._encode(message)
         if topic not in self._known and not await self._learn(topic, data, headers):
             return
@@ -117,8 +120,7 @@ class NatsBroker(Broker, Observer):
         return encode_json(message), b""
 
     async def _learn(self, topic: str, data: bytes, headers: bytes) -> bool:
-        """Check a topic on its first event; returns whether the event must still be sent."""
-        check_topic(topic)
+        """Find out about a topic on its first event; whether the event must still be sent."""
         if self._lost or time.monotonic() < self._restored_by:
             await self._connection.wait_connected(self._connection.connect_timeout)
             if await self._send_to_subscriber(topic, data, headers):
