@@ -1,4 +1,7 @@
-"""The service: what a program writes handlers on, and what starts and stops everything."""
+"""The service: what a program writes handlers on, and what starts and stops everything.
+
+Over 300 lines, most of them docstrings: it is the one class that every program uses.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The client's side of one socket: many calls and streams over it, told apart by their ids."""
+"""The client's side of one socket: many calls and streams over it, told apart by their ids.
+
+Over 300 lines, because a frame on the hot path passes through no second object.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ Pure functions from messages to calls and back; no I/O. go-micro's own dialect i
 `docs/wire.md`. A *native* frame is one between two peers of this framework: it has no
 `Micro-Method` header (every go-micro client sends one), and its replies carry the id and the
 content type only.
+
+Over 300 lines, because it is one list: every header, with the function that reads or writes it.
 """
 
 from __future__ import annotations

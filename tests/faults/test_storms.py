@@ -186,7 +186,7 @@ async def test_ten_thousand_streams_and_slow_ones_delay_no_call(server, verdict)
         "open within 10 s, under 20 KiB each where they are served; calls beside them fail never, "
         "p99 under 50 ms; all are freed within 5 s of their end",
     )
-    flags = ("--transport-address", server.address, "--max-concurrency", str(2 * MANY))
+    flags = ("--transport-address", server.address, "--max-streams", str(2 * MANY))
     async with run_program("sockets", *flags) as service, client_of(server.address) as client:
         await service.says("ready: points")
         async with run_load(client, rate=100, kinds=("read",)) as calm:

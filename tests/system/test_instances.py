@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from micro import BadRequest, Client, InternalError, MicroError, NotFound, Where
+from micro import BadRequest, Client, InternalError, MicroError, NotFound, Unavailable, Where
 from tests.engine import Award
 from tests.system.conftest import Listen, Program, Start
 
@@ -154,7 +154,7 @@ async def test_errors_cross_processes(client: Client, start: Start) -> None:
         await client.call("points", "Points.Award", {"user": "ann", "points": "many"})
     with pytest.raises(NotFound, match=r"Points\.Nope"):
         await client.call("points", "Points.Nope")
-    with pytest.raises(NotFound, match="nobody"):
+    with pytest.raises(Unavailable, match="nobody"):
         await client.call("nobody", "Points.Nope")
     await program.stop()
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(30)
         ("--client_retries=many", ["client", "retries", "many"]),
         ("--no_such_flag=1", ["no_such_flag"]),
         ("--transport=carrier-pigeon", ["carrier-pigeon", "nats", "memory"]),
-        ("--transport_address=nats://[", ["nats://["]),
+        ("--transport_address=nats://[", ["address 'nats://...'", "host:port"]),
         ("--config=/no/such/file.toml", ["/no/such/file.toml"]),
         ("--selector=best", ["best", "round_robin"]),
     ],
