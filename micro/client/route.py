@@ -29,7 +29,7 @@ class Route:
     """Picks nodes of one service; the directory gives it whole sets of records.
 
     Nodes are picked among those whose record lists the endpoint. While any of them has answered,
-    the ones that never did get no calls: whoever may publish announcements could otherwise take
+    those that never did get no calls: a stranger who may publish announcements could otherwise take
     a share of the calls with nodes that do not exist.
 
     Args:

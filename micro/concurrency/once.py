@@ -1,4 +1,4 @@
-"""Doing a thing once for everybody who wants it done."""
+"""Doing a thing once for all callers that want it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Once"]
 
 
 class Once:
-    """Something that is done by whoever comes first, for those who wait as well.
+    """Something that the first caller does, for the callers that wait as well.
 
     Args:
         work: What to do; a failure is raised to the first, and the next one tries again.

@@ -1,8 +1,8 @@
 """Many timeouts on one timer.
 
-A call nearly always ends before its deadline, so arming and cancelling an event-loop timer for each
-is the dearest part of a cheap call. Here deadlines are sorted into slots of 10 ms; one loop timer
-waits for the earliest slot, and a call that ends leaves its slot at the price of a set's `discard`.
+A call nearly always ends before its deadline. Creating and cancelling an event-loop timer for each
+call would be the largest cost of a small call. Here deadlines are sorted into slots of 10 ms: one
+loop timer waits for the earliest slot, and a call that ends is discarded from the set of its slot.
 """
 
 from __future__ import annotations

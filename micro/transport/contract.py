@@ -37,7 +37,7 @@ class Receiver(ABC):
         """Learn, exactly once, that nothing more will come.
 
         Args:
-            error: `SocketClosed` when either side closed it; `NoResponders` when nobody listens at
+            error: `SocketClosed` when either side closed it; `NoResponders` when no one listens at
                 the address; `ConnectionLost` when the connection broke. If the transport can tell,
                 the first two name the first bundle that surely was not taken; no later one was
                 taken then either. One that loses nothing in between may set `refused` on the peer's
@@ -155,7 +155,7 @@ class Transport(ABC):
         """Open a socket to the listener at `address`.
 
         Waits, up to a bound, while the connection is being restored.
-        Dialling may succeed though nobody listens (NATS cannot tell before a message is sent);
+        Dialling may succeed though no one listens (NATS cannot tell before a message is sent);
         the receiver then learns of it through `closed(NoResponders)` after the first message.
 
         Args:

@@ -1,7 +1,7 @@
 """The in-memory transport: the reference for others, and what tests run on.
 
 It behaves as the NATS transport does: dialling always succeeds, the listener learns of a socket
-with its first message, and an address where nobody listens is found out by sending to it. What is
+with its first message, and an address where no one listens is found out by sending to it. What is
 sent within one turn of the event loop travels as one bundle and is pushed on a later turn.
 """
 
