@@ -42,6 +42,7 @@ from micro.settings.load import Settings
 from micro.telemetry.logs import log_as
 from micro.telemetry.metrics import MetricKind
 from micro.transport.contract import Listener, Transport
+from micro.wire.limits import process_body_limit
 
 __all__ = ["ServiceRunner"]
 
@@ -246,6 +247,7 @@ class ServiceRunner:
             self._stack.enter_async_context,
         )
         process_budget().limit = settings.memory_budget
+        process_body_limit().bytes = settings.max_body
         transport = await self._backends.transport()
         broker = await self._backends.broker()
         registry = await self._backends.registry()

@@ -15,7 +15,7 @@ from micro.message import Message
 from micro.transport.contract import Socket
 from micro.wire.chunks import Chunker, OnStalled
 from micro.wire.flow import ReceiveWindow
-from micro.wire.limits import ALWAYS_FITS_BYTES, MAX_BODY_BYTES, PEER_BUDGET_BYTES
+from micro.wire.limits import ALWAYS_FITS_BYTES, PEER_BUDGET_BYTES, process_body_limit
 
 __all__ = ["Assembler"]
 
@@ -27,7 +27,7 @@ class Assembler:
         socket: The socket.
         send_signal: Sends a frame without a body to the peer; never raises.
         on_stalled: Called for a message whose chunks stopped arriving; it is dropped.
-        limit: The largest body, in bytes.
+        limit: The largest body, in bytes; that of the process when not given.
     """
 
     __slots__ = ("_budget", "_chunker", "_limit", "_on_stalled", "_send_signal", "_socket")
@@ -38,7 +38,7 @@ class Assembler:
         send_signal: Callable[[dict[str, str]], None],
         *,
         on_stalled: OnStalled,
-        limit: int = MAX_BODY_BYTES,
+        limit: int | None = None,
     ) -> None:
         self._socket = socket
         self._send_signal = send_signal
@@ -130,6 +130,6 @@ class Assembler:
                 self._send_signal,
                 budget=self.budget,
                 on_stalled=self._on_stalled,
-                limit=self._limit,
+                limit=self._limit or process_body_limit().bytes,
             )
         return self._chunker

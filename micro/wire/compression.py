@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from micro.errors import BadRequest, ConfigError, PayloadTooLarge
 from micro.message import Message
-from micro.wire.limits import MAX_BODY_BYTES
+from micro.wire.limits import process_body_limit
 
 __all__ = [
     "ACCEPT_ENCODING",
@@ -74,7 +74,7 @@ class Compression(NamedTuple):
         if len(body) < self.threshold:
             return headers, body
         small = _zstd().compress(body, _LEVEL) if self.name == "zstd" else _gzip(body)
-        if len(small) >= len(body) or len(body) > _allowed(small, MAX_BODY_BYTES):
+        if len(small) >= len(body) or len(body) > _allowed(small, process_body_limit().bytes):
             return headers, body
         return {**headers, CONTENT_ENCODING: self.name}, small
 
@@ -111,13 +111,13 @@ def encodings() -> tuple[str, ...]:
     return ("gzip", "zstd") if _zstd_module() is not None else ("gzip",)
 
 
-def decompress(headers: Mapping[str, str], body: bytes, *, limit: int = MAX_BODY_BYTES) -> bytes:
+def decompress(headers: Mapping[str, str], body: bytes, *, limit: int | None = None) -> bytes:
     """Undo the content encoding of a body.
 
     Args:
         headers: The message's.
         body: The compressed body.
-        limit: The largest body, in bytes, after it.
+        limit: The largest body, in bytes, after it; that of the process when not given.
 
     Raises:
         BadRequest: with code 415 the encoding is not known here, or the bytes are not in it.
@@ -127,7 +127,7 @@ def decompress(headers: Mapping[str, str], body: bytes, *, limit: int = MAX_BODY
     name = headers[CONTENT_ENCODING]
     if name not in encodings():
         raise BadRequest(f"content encoding {name[:40]!r} is not known here", code=415)
-    allowed = _allowed(body, limit)
+    allowed = _allowed(body, limit or process_body_limit().bytes)
     try:
         read = _decompress_zstd if name == "zstd" else _decompress_gzip
         whole, done = read(body, allowed + 1)

@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from micro import DeadlineExceeded, Service
+from micro import DeadlineExceeded, PayloadTooLarge, Service
 from micro.concurrency.budget import process_budget
+from micro.wire.limits import MAX_BODY_BYTES, process_body_limit
 
 
 async def test_server_timeout_ends_a_handler_whose_caller_set_no_limit() -> None:
@@ -65,3 +66,21 @@ async def test_memory_budget_bounds_what_the_process_holds(
     monkeypatch.setattr(process_budget(), "limit", 1)
     async with Service("points", settings={"memory_budget": "2MiB"}).running():
         assert process_budget().limit == 2 << 20
+
+
+@pytest.mark.parametrize("compression", ["off", "gzip"])
+async def test_max_body_refuses_a_larger_body(compression: str) -> None:
+    settings = {"max_body": "1MiB", "compression": compression}
+    service = Service("points", settings=settings)
+
+    @service.handler
+    async def measure(text: str) -> int:
+        return len(text)
+
+    try:
+        async with service.running() as client:
+            assert await client.call("points", "Points.Measure", "x" * 1000, int) == 1000
+            with pytest.raises(PayloadTooLarge):
+                await client.call("points", "Points.Measure", "x" * (2 << 20), int)
+    finally:
+        process_body_limit().bytes = MAX_BODY_BYTES
