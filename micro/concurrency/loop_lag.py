@@ -9,6 +9,9 @@ __all__ = ["LoopLag"]
 
 _INTERVAL_SECONDS = 0.5
 
+_CAUGHT_UP_SECONDS = 0.02
+"""A timer that is this punctual shows that the loop has read what had piled up."""
+
 
 class LoopLag:
     """Tells for how long a request that is read now may have waited to be read.
@@ -26,10 +29,29 @@ class LoopLag:
     async def measure(self) -> None:
         """Measure until cancelled."""
         while True:
-            self._due = time.monotonic() + _INTERVAL_SECONDS
-            await asyncio.sleep(_INTERVAL_SECONDS)
-            # Kept for an interval: what has piled up may take more than one turn to be read.
-            self._last = time.monotonic() - self._due
+            lag = await self._sleep(_INTERVAL_SECONDS)
+            if lag > _INTERVAL_SECONDS:
+                await self._catch_up(lag)
+
+    async def _catch_up(self, lag: float) -> None:
+        """Keep a lag while the loop still reads what piled up, for one interval at most.
+
+        Kept for longer, it would refuse fresh requests whose deadlines are shorter than the lag.
+        """
+        self._last = lag
+        try:
+            end = time.monotonic() + _INTERVAL_SECONDS
+            while await self._sleep(_CAUGHT_UP_SECONDS) > _CAUGHT_UP_SECONDS:
+                if time.monotonic() > end:
+                    break
+        finally:
+            self._last = 0.0
+
+    async def _sleep(self, seconds: float) -> float:
+        """Sleep; the seconds that the loop woke late."""
+        self._due = time.monotonic() + seconds
+        await asyncio.sleep(seconds)
+        return time.monotonic() - self._due
 
     def seconds(self) -> float:
         """Seconds, at most; 0 while the loop has turned at least twice a second."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from micro import DeadlineExceeded, Service
 from micro.concurrency.loop_lag import LoopLag
 from tests.engine import ANN, Award, Balance, raw, running
+from tests.faults.clock import until
 
 MS = 1_000_000
 
@@ -49,22 +51,39 @@ def test_an_overdue_measurement_is_a_lag(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lag.seconds() == pytest.approx(2.5, abs=0.1)
 
 
-async def test_a_lag_is_kept_until_the_next_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lag_is_kept_until_the_loop_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
     lag = LoopLag()
     monkeypatch.setattr("micro.concurrency.loop_lag._INTERVAL_SECONDS", 0.05)
     measuring = asyncio.ensure_future(lag.measure())
     await asyncio.sleep(0)
     loop = asyncio.get_running_loop()
-    waited = loop.create_future()
-    loop.call_later(0.06, waited.set_result, None)
-    end = time.monotonic() + 0.3
-    while time.monotonic() < end:
-        pass
-    await waited
+    woken = loop.create_future()
+    loop.call_later(0.06, woken.set_result, None)
+    block(0.3)
+    await woken
     found = lag.seconds()
+    await until(lambda: lag.seconds() == 0.0)
     measuring.cancel()
 
     assert found > 0.05
+
+
+async def test_a_fresh_request_runs_after_the_loop_was_blocked(service: Service) -> None:
+    """Its deadline is shorter than the time that the loop stood still before it was sent."""
+    async with running(service) as client:
+        await client.call("points", "Points.Award", ANN, Balance)
+        await asyncio.sleep(0)
+        block(1.2)
+        lag = [each for each in gc.get_objects() if type(each) is LoopLag][-1]
+        await until(lambda: lag.seconds() == 0.0, 0.4)
+
+        assert await client.call("points", "Points.Award", ANN, Balance, timeout=1.0)
+
+
+def block(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
 
 
 @pytest.mark.usefixtures("frozen")

@@ -143,13 +143,13 @@ async def test_nothing_is_left_of_calls_however_they_end(server, verdict, count)
     )
     async with served(server) as client:
         await many(client, LANES * 10)
-        await until(lambda: not timed(), 5.0, 0.05)
+        await until(lambda: not timed(), 10.0, 0.05)
         before, subscribed = census(), await subscriptions(server)
         ends = await many(client, count // 2)
         half = memory()
         ends += await many(client, count // 2)
         more = memory() - half
-        await until(lambda: not timed(), 5.0, 0.05)
+        await until(lambda: not timed(), 10.0, 0.05)
         left, subscribed = grown(before), await subscriptions(server) - subscribed
 
     row.measured = (
@@ -169,19 +169,19 @@ async def test_nothing_is_left_of_large_answers_whose_callers_left(server, verdi
     )
     dice, early = random.Random(3), 0
     async with served(server) as client:
-        whole = min([await swell(client, 1.0) for _ in range(3)])
+        whole = min([await swell(client, 4.0) for _ in range(3)])
         # The first late answer of an endpoint makes its limit for log lines, which stays.
         with pytest.raises(DeadlineExceeded):
             await swell(client, whole * 0.1)
-        await until(lambda: not timed(), 5.0, 0.05)
+        await until(lambda: not timed(), 10.0, 0.05)
         before = census()
         for _ in range(60):
             try:
                 await swell(client, whole * dice.uniform(0.1, 1.0))
             except DeadlineExceeded:
                 early += 1
-        await swell(client, 1.0)
-        await until(lambda: not timed(), 5.0, 0.05)
+        await swell(client, 4.0)
+        await until(lambda: not timed(), 10.0, 0.05)
         left = grown(before)
 
     row.measured = f"{early} of 60 left early; left: {left or 'nothing'}"
