@@ -34,6 +34,7 @@ __all__ = [
     "Conflict",
     "ConnectionLost",
     "DeadlineExceeded",
+    "DeliveryLost",
     "Forbidden",
     "HandlerError",
     "InternalError",
@@ -45,6 +46,7 @@ __all__ = [
     "NotFound",
     "PayloadTooLarge",
     "PluginError",
+    "QueueFull",
     "ResourceExhausted",
     "ServiceUnavailable",
     "SocketClosed",
@@ -52,6 +54,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "Unimplemented",
+    "Unsupported",
     "UsageError",
 ]
 
@@ -204,6 +207,10 @@ class Conflict(MicroError):
     code = 409
 
 
+class DeliveryLost(Conflict):
+    """409: a delivery cannot be settled: the broker has given it to another consumption."""
+
+
 class PayloadTooLarge(MicroError):
     """413: a message over the transport's limit; nothing of it was sent."""
 
@@ -214,6 +221,10 @@ class ResourceExhausted(MicroError):
     """429: a limit of concurrency, queue or rate was reached."""
 
     code = 429
+
+
+class QueueFull(ResourceExhausted):
+    """429: a kept topic has reached its limit; the event was not stored."""
 
 
 class Cancelled(MicroError):
@@ -232,6 +243,10 @@ class Unimplemented(MicroError):
     """501: the peer does not know how to do this."""
 
     code = 501
+
+
+class Unsupported(Unimplemented):
+    """501: the broker or its server cannot do what was asked for; the text says what lacks."""
 
 
 class Unavailable(MicroError):
