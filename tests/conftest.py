@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
 
 from micro.testing import assert_nothing_left
+from micro_nats.devserver import NatsServer, run_server
 from tests.interop.peers import GoPrograms
 
 _PROGRAMS = pytest.StashKey[GoPrograms]()
@@ -36,6 +37,23 @@ def pytest_asyncio_loop_factories(
 @pytest.fixture(scope="session")
 def go_programs(pytestconfig: pytest.Config) -> GoPrograms:
     return pytestconfig.stash[_PROGRAMS]
+
+
+@pytest.fixture(scope="session")
+def jetstream_server() -> Iterator[NatsServer]:
+    """A nats-server that stores in files; shared, so use topics of the test's own."""
+    server = NatsServer(jetstream=True)
+    server.start()
+    asyncio.run(server.wait())
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def own_jetstream_server() -> AsyncIterator[NatsServer]:
+    """A nats-server that stores in files, for tests that stop or change it."""
+    async with run_server(jetstream=True) as server:
+        yield server
 
 
 @pytest.fixture
