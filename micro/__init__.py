@@ -24,6 +24,8 @@ from micro.errors import (
     Unauthorized,
     Unavailable,
 )
+from micro.events.inbox import Inbox
+from micro.events.outbox import Outbox, OutboxEvent
 from micro.events.stream import EventStream
 from micro.handlers.contract import contract
 from micro.handlers.depends import Depends
@@ -53,6 +55,7 @@ __all__ = [
     "Depends",
     "EventStream",
     "Forbidden",
+    "Inbox",
     "InternalError",
     "Layer",
     "MemoryBackend",
@@ -61,6 +64,8 @@ __all__ = [
     "MicroError",
     "Next",
     "NotFound",
+    "Outbox",
+    "OutboxEvent",
     "PayloadTooLarge",
     "Request",
     "ResourceExhausted",

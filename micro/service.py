@@ -6,7 +6,7 @@ Over 300 lines, most of them docstrings: it is the one class that every program 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar, Unpack, overload
 
@@ -16,6 +16,7 @@ from micro.client.client import Client
 from micro.client.selector import Strategy
 from micro.codec import Codec, Codecs, default_codecs
 from micro.errors import HandlerError
+from micro.events.outbox import Outbox, sender
 from micro.handlers.collector import SERVICE_QUEUE, Collector, Queue
 from micro.handlers.contract import read_contract
 from micro.handlers.declarations import Declarations
@@ -61,6 +62,7 @@ class Service(Declarations, ServicePublisher):
         subscriber_middleware: Layers round every subscriber.
         publish_middleware: Layers round every event that it publishes.
         strategy: Picks the node for each call it makes; the setting `selector` when not given.
+        outbox: Its events are published while the service runs.
         settings: Settings by name, stronger than flags, variables and files.
 
     Raises:
@@ -83,6 +85,7 @@ class Service(Declarations, ServicePublisher):
         subscriber_middleware: Sequence[Layer] = (),
         publish_middleware: Sequence[Layer] = (),
         strategy: Strategy[Any] | None = None,
+        outbox: Outbox[Any] | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
         if name:
@@ -118,6 +121,8 @@ class Service(Declarations, ServicePublisher):
                 ),
             )
         )
+        if outbox is not None:
+            self.start_task(_relay_of(outbox))
 
     @overload
     def handler(self, target: F, /) -> F: ...
@@ -331,3 +336,10 @@ def define(service: Service) -> ServiceDefinition:
 
 def _client_of(run: ServiceRunner) -> Client:
     return run.client
+
+
+def _relay_of(outbox: Outbox[Any]) -> Callable[[Client], Coroutine[Any, Any, None]]:
+    async def relay(client: Client) -> None:
+        await outbox.relay(sender(client.broker))
+
+    return relay

@@ -26,6 +26,7 @@ from micro import (
     Depends,
     EventStream,
     Forbidden,
+    Inbox,
     InternalError,
     Layer,
     MemoryBackend,
@@ -34,6 +35,8 @@ from micro import (
     MicroError,
     Next,
     NotFound,
+    Outbox,
+    OutboxEvent,
     PayloadTooLarge,
     Request,
     ResourceExhausted,
@@ -120,6 +123,14 @@ service = Service(
 
 
 class Pool: ...
+
+
+async def write_down(outbox: Outbox[Pool], inbox: Inbox, tx: Pool) -> None:
+    assert_type(await outbox.publish(tx, awarded, Award(user="a", points=1), key="a"), str)
+    assert_type(outbox.event("points", 1, id="a", headers={"zone": "a"}), OutboxEvent)
+    Service("points", outbox=outbox)
+    async with inbox.claim("points_award", "a") as new:
+        assert_type(new, bool)
 
 
 @service.lifespan

@@ -1,0 +1,184 @@
+"""What an outbox promises: an event is published if, and only if, a transaction commits."""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from opentelemetry import propagate
+
+from micro.broker.contract import Broker
+from micro.broker.kept import KeptBroker
+from micro.codec import Codec, Codecs, default_codecs
+from micro.errors import Unsupported
+from micro.message import Message
+from micro.names import check_topic
+from micro.topic import Topic, name_of
+from micro.wire.headers import application_headers, event_headers
+
+__all__ = ["Outbox", "OutboxEvent", "Send", "sender"]
+
+T = TypeVar("T")
+"""A transaction, as the user's driver has it."""
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxEvent:
+    """One event on its way through an outbox.
+
+    Attributes:
+        id: Its id; a repeated publish uses the same one.
+        topic: The topic's name.
+        body: The event, written in its content type.
+        headers: All headers that it is published with.
+        key: Events of one key keep their order; empty for an event without a key.
+        kept: Whether the topic stores events.
+        partition: Its partition, on a kept topic that has them.
+    """
+
+    id: str
+    topic: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+    kept: bool = False
+    partition: int | None = None
+
+
+Send = Callable[[OutboxEvent], Awaitable[None]]
+"""Publishes one event; on return the broker has it."""
+
+
+class Outbox(ABC, Generic[T]):
+    """Events that are written in the user's own transaction and published after it has committed.
+
+        async with engine.begin() as tx:
+            await tx.execute(insert(orders).values(...))
+            await outbox.publish(tx, created, OrderCreated(...))
+
+    No event of a transaction that was rolled back is published. Each event of one that committed is
+    published at least once while a relay runs: in a service (`Service(outbox=outbox)`), or in the
+    program `micro outbox relay`. A repeated publish has the same id: on a kept topic the broker
+    stores it once within the topic's `dedup` window, and an inbox filters later copies.
+
+    Events of one key are published in the order in which they were written, if the application
+    serialises the transactions that write events of that key; so are those of one topic that have
+    no key.
+
+    Args:
+        codecs: Codecs beside JSON, MessagePack, bytes and text, or in their place.
+        content_type: How events are written.
+    """
+
+    def __init__(self, *, codecs: Iterable[Codec] = (), content_type: str = JSON) -> None:
+        self._codecs = Codecs([*default_codecs(), *codecs])
+        self._content_type = content_type
+
+    async def publish(
+        self,
+        tx: T,
+        topic: str | Topic[Any],
+        event: Any,
+        *,
+        id: str | None = None,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
+        """Write an event in a transaction; it is published after the transaction has committed.
+
+        The event is encoded now: later changes of the value do not count. The publish middleware
+        of a service does not see it.
+
+        Args:
+            tx: The open transaction; this neither commits it nor rolls it back.
+            topic: A `Topic`, or a topic's name.
+            event: The event.
+            id: Its id; a new one when not given.
+            key: Events of one key keep their order.
+            headers: Further headers.
+
+        Returns:
+            The event's id.
+
+        Raises:
+            CodecError: the event cannot be written.
+            InvalidName: the topic cannot be used.
+        """
+        made = self.event(topic, event, id=id, key=key, headers=headers)
+        await self.write(tx, made)
+        return made.id
+
+    def event(
+        self,
+        topic: str | Topic[Any],
+        event: Any,
+        *,
+        id: str | None = None,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> OutboxEvent:
+        """Encode an event as `publish` does, without writing it.
+
+        Raises:
+            CodecError: the event cannot be written.
+            InvalidName: the topic cannot be used.
+        """
+        name = check_topic(name_of(topic))
+        type_: Any = type(event) if isinstance(topic, str) else topic.type
+        body = self._codecs.encoder_for(self._content_type, type_)(event)
+        made = id or str(uuid.uuid4())
+        given = dict(headers or {})
+        propagate.inject(given)
+        return OutboxEvent(
+            id=made,
+            topic=name,
+            body=body,
+            headers={**application_headers(given), **event_headers(name, made, self._content_type)},
+            key=key or "",
+        )
+
+    @abstractmethod
+    async def write(self, tx: T, event: OutboxEvent) -> None:
+        """Add an event to a transaction.
+
+        Raises:
+            ConfigError: the outbox is not set up.
+        """
+
+    @abstractmethod
+    async def relay(self, send: Send) -> None:
+        """Publish what has committed, until cancelled; several relays may run side by side.
+
+        Of the relays one at a time publishes the events of a key. An event is marked as sent after
+        `send` has returned. When `send` fails it is repeated with the same id, after a pause, and
+        the later events of its key wait; an event that can never be sent (`PayloadTooLarge`,
+        `InvalidName`, `Unsupported`) is set aside with its error and logged, and the later ones go
+        on. An outbox that cannot be reached is tried again without end.
+
+        Args:
+            send: Publishes one event.
+
+        Raises:
+            ConfigError: the outbox is not set up, or is of another version.
+        """
+
+
+def sender(broker: Broker) -> Send:
+    """What publishes the events of an outbox on a broker."""
+
+    async def send(event: OutboxEvent) -> None:
+        message = Message(dict(event.headers), event.body)
+        if not event.kept:
+            await broker.publish(event.topic, message)
+            await broker.flush()
+        elif isinstance(broker, KeptBroker):
+            await broker.store(event.topic, message, id=event.id, partition=event.partition)
+        else:
+            raise Unsupported(f"this broker keeps no events, but topic {event.topic!r} is kept")
+
+    return send
