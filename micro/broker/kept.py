@@ -9,6 +9,8 @@ from datetime import datetime
 
 from micro.broker.contract import Broker, Delivery, Subscription
 from micro.broker.kept_types import Durable, Features, Receipt, Start, Stored, TopicSpec, TopicState
+from micro.concurrency.clock import Clock, RealClock
+from micro.errors import Unsupported
 from micro.message import Message
 
 __all__ = ["Consumption", "DeliverKept", "KeptBroker", "KeptDelivery"]
@@ -74,6 +76,11 @@ class KeptBroker(Broker):
     @abstractmethod
     def features(self) -> Features:
         """What this broker, with the server that it is connected to, can do by itself."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock by which delays end; what waits for them goes by it, too."""
+        return RealClock()
 
     @abstractmethod
     async def ensure(self, spec: TopicSpec, *, create: bool) -> TopicState:
@@ -149,3 +156,14 @@ class KeptBroker(Broker):
         Raises:
             NotFound: there is no such position.
         """
+
+    async def remove(self, topic: str, sequence: int) -> None:
+        """Remove one stored event, so that no one can read it any more.
+
+        A broker that can do it overrides this.
+
+        Raises:
+            NotFound: there is no such event, or the topic is not kept.
+            Unsupported: the broker cannot remove single events; nothing was removed.
+        """
+        raise Unsupported(f"this broker cannot remove event {sequence} of {topic!r}")
