@@ -1,6 +1,8 @@
 """A microservice framework in the shape of go-micro, at home on NATS."""
 
 from micro.backend import ConnectionEvent, ConnectionState
+from micro.broker.keep import Keep, Queue
+from micro.broker.kept_types import Receipt
 from micro.client.client import Client
 from micro.client.selector import Strategy, Where
 from micro.client.stream import ClientStream
@@ -57,6 +59,7 @@ __all__ = [
     "Forbidden",
     "Inbox",
     "InternalError",
+    "Keep",
     "Layer",
     "MemoryBackend",
     "Message",
@@ -67,6 +70,8 @@ __all__ = [
     "Outbox",
     "OutboxEvent",
     "PayloadTooLarge",
+    "Queue",
+    "Receipt",
     "Request",
     "ResourceExhausted",
     "Response",

@@ -17,7 +17,7 @@ from micro.client.selector import Strategy
 from micro.codec import Codec, Codecs, default_codecs
 from micro.errors import HandlerError
 from micro.events.outbox import Outbox, sender
-from micro.handlers.collector import SERVICE_QUEUE, Collector, Queue
+from micro.handlers.collector import SERVICE_QUEUE, Collector, QueueGroup
 from micro.handlers.contract import read_contract
 from micro.handlers.declarations import Declarations
 from micro.handlers.definition import ConnectionHook, Hook, Layers, Runs, ServiceDefinition
@@ -193,7 +193,7 @@ class Service(Declarations, ServicePublisher):
         self,
         topic: str | Topic[Any],
         *,
-        queue: Queue = SERVICE_QUEUE,
+        queue: QueueGroup = SERVICE_QUEUE,
         **bounds: Unpack[SubscriberBounds],
     ) -> Callable[[F], F]:
         """Handle the events of a topic.

@@ -25,7 +25,7 @@ from micro.handlers.tasks import Restart, TaskSpec, task_from_function
 from micro.settings.own import OwnModel, check_prefixes, prefix_for
 from micro.topic import Topic
 
-__all__ = ["SERVICE_QUEUE", "Collector", "Queue"]
+__all__ = ["SERVICE_QUEUE", "Collector", "QueueGroup"]
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -38,7 +38,7 @@ class _Default(Enum):
 SERVICE_QUEUE: Final = _Default.SERVICE_QUEUE
 """The queue of a subscriber that names none: the service's name, which the settings may give."""
 
-Queue = str | None | Literal[_Default.SERVICE_QUEUE]
+QueueGroup = str | None | Literal[_Default.SERVICE_QUEUE]
 """A queue group; `None` for every instance."""
 
 
@@ -124,7 +124,7 @@ class Collector:
         self,
         function: Callable[..., Any],
         topic: str | Topic[Any],
-        queue: Queue,
+        queue: QueueGroup,
         localns: Mapping[str, Any],
         **bounds: Unpack[SubscriberBounds],
     ) -> None:

@@ -28,6 +28,7 @@ from micro import (
     Forbidden,
     Inbox,
     InternalError,
+    Keep,
     Layer,
     MemoryBackend,
     Message,
@@ -38,6 +39,8 @@ from micro import (
     Outbox,
     OutboxEvent,
     PayloadTooLarge,
+    Queue,
+    Receipt,
     Request,
     ResourceExhausted,
     Response,
@@ -77,6 +80,11 @@ class BooksService:
 
 
 awarded = Topic("points.awarded", Award)
+kept = Topic("points.kept", Award, keep="7d")
+limited = Topic("points.limited", Award, keep=Keep("1h", bytes="1MiB", full="discard_old"))
+jobs = Topic("points.jobs", Award, keep=Queue(messages=1000), version=2, upcast={1: lambda v: v})
+assert_type(kept, Topic[Award])
+assert_type(Receipt(id="a").sequence, int | None)
 either = Topic("points.either", Award | Balance)
 
 
