@@ -12,13 +12,14 @@ from contextlib import asynccontextmanager
 
 from micro.backend import Backend, BackendOptions, ConnectionEvent, ConnectionState
 from micro.broker.memory import MemoryBroker
+from micro.concurrency.clock import Clock
 from micro.errors import ConfigError, ConnectionLost
 from micro.registry.memory import MemoryRegistry
 from micro.transport.memory import MemoryTransport
 
 __all__ = ["MemoryBackend", "open_memory"]
 
-_LIMITS = ("max_payload", "max_pending", "max_pending_bytes")
+_LIMITS = ("max_payload", "max_pending", "max_pending_bytes", "max_stored_bytes")
 
 
 class MemoryBackend(Backend):
@@ -28,6 +29,8 @@ class MemoryBackend(Backend):
         max_payload: The most bytes of one message, headers and body together.
         max_pending: How many messages may wait on one socket or one subscription.
         max_pending_bytes: How many bytes may wait to be sent on one socket.
+        max_stored_bytes: The most bytes of all kept topics together.
+        clock: The time of kept topics; real time when not given.
     """
 
     transport: MemoryTransport
@@ -40,11 +43,18 @@ class MemoryBackend(Backend):
         max_payload: int = 1024 * 1024,
         max_pending: int = 65_536,
         max_pending_bytes: int = 8 * 1024 * 1024,
+        max_stored_bytes: int = 256 * 1024 * 1024,
+        clock: Clock | None = None,
     ) -> None:
         self.transport = MemoryTransport(
             max_payload=max_payload, max_pending=max_pending, max_pending_bytes=max_pending_bytes
         )
-        self.broker = MemoryBroker(max_payload=max_payload, max_pending=max_pending)
+        self.broker = MemoryBroker(
+            max_payload=max_payload,
+            max_pending=max_pending,
+            max_stored_bytes=max_stored_bytes,
+            clock=clock,
+        )
         self.registry = MemoryRegistry()
         self._closed = False
 
@@ -70,7 +80,7 @@ async def open_memory(options: BackendOptions) -> AsyncIterator[Backend]:
         ConfigError: a driver option other than a limit of `MemoryBackend`, or not above zero.
     """
     limits = {name: _limit(name, value) for name, value in options.driver.items()}
-    backend = MemoryBackend(**limits)
+    backend = MemoryBackend(clock=None, **limits)
     options.on_event(ConnectionEvent(state=ConnectionState.CONNECTED))
     try:
         yield backend

@@ -70,6 +70,10 @@ class KeptBroker(Broker):
     Events of one topic have a sequence that grows. An event is stored at least once and delivered
     to each durable until it is settled: repeats are possible, losses are not, within the limits of
     the topic and what `features.survives` names.
+
+    What is published plainly on a kept topic is stored as well; a full topic drops it silently.
+    Plain subscriptions of a kept topic get its events live, those of partition `n` on
+    `<topic>.p<n>`.
     """
 
     @property
@@ -109,10 +113,12 @@ class KeptBroker(Broker):
         Args:
             topic: A topic that is kept.
             message: Headers and body.
-            id: Stored once within the topic's `dedup` window.
-            partition: Of a topic with partitions.
+            id: Stored once within the topic's `dedup` window; with `to`, once for that durable. The
+                event's own id is the header `Micro-Id` where the message has it, else this.
+            partition: Of a topic with partitions; an event without one is in partition 0.
             at: Deliver it at this time, not before.
-            to: Only the durable of this name gets it.
+            to: Only the durable of this name gets it, now or when it is created. Neither `read`
+                nor plain subscribers see it.
 
         Raises:
             QueueFull, PayloadTooLarge, Unsupported, NotFound, Forbidden: it was not stored.
@@ -122,6 +128,10 @@ class KeptBroker(Broker):
     @abstractmethod
     async def consume(self, topic: str, deliver: DeliverKept, durable: Durable) -> Consumption:
         """Read a durable of a topic; create the position where it is absent.
+
+        Consumptions of one durable share its events. An unsettled delivery is given again after
+        `redeliver_after` seconds; that of a closed consumption, too. A work queue has one durable
+        (beside those that are `to_only`), which starts at `"all"`.
 
         Raises:
             NotFound: the topic is not kept.
@@ -138,7 +148,11 @@ class KeptBroker(Broker):
         Args:
             topic: A topic that is kept.
             start: Where to begin.
-            end: The last time or sequence; `None` reads on as events are stored.
+            end: The last time or sequence; with one it does not wait for events that are not stored
+                yet. `None` reads on as events are stored.
+
+        Raises:
+            NotFound: the topic is not kept; raised on entering.
         """
 
     @abstractmethod
@@ -151,14 +165,14 @@ class KeptBroker(Broker):
 
     @abstractmethod
     async def forget(self, topic: str, durable: str) -> None:
-        """Remove a position; a later `consume` creates it anew.
+        """Remove a position, and what was stored for it alone; a later `consume` creates it anew.
 
         Raises:
             NotFound: there is no such position.
         """
 
     async def remove(self, topic: str, sequence: int) -> None:
-        """Remove one stored event, so that no one can read it any more.
+        """Remove one stored event: no one can read it, and no durable gets it any more.
 
         A broker that can do it overrides this.
 

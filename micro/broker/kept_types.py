@@ -172,7 +172,7 @@ class Position:
     Attributes:
         durable: Its name.
         waiting: Events that were not delivered yet.
-        unsettled: Deliveries that are neither acknowledged nor given back.
+        unsettled: Events that were delivered and are not acknowledged, with those given back.
         oldest: When the oldest event that is not settled was stored; `None` when there is none or
             the broker does not tell.
         expired_unread: Events that were removed by age or limit before they were settled; `None`

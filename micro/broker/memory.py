@@ -1,41 +1,89 @@
 """The in-memory broker: the reference for others, and what tests run on.
 
 A message is routed when it is published, so a later subscription does not see it, and is pushed on
-a later turn of the event loop, as with a server in between.
+a later turn of the event loop, as with a server in between. Kept topics are in `memory_kept/`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from contextvars import copy_context
+from datetime import datetime
 
-from micro.broker.contract import Broker, Deliver, PlainDelivery, Subscription
+from micro.broker.contract import Deliver, PlainDelivery, Subscription
+from micro.broker.kept import Consumption, DeliverKept, KeptBroker
+from micro.broker.kept_types import (
+    Durable,
+    Features,
+    Receipt,
+    Start,
+    Stored,
+    Survives,
+    TopicSpec,
+    TopicState,
+)
+from micro.broker.memory_kept import KeptTopics, NewEvent
+from micro.concurrency.clock import Clock, RealClock
 from micro.errors import ConnectionLost, NoSubscribers, PayloadTooLarge
 from micro.message import Message
 from micro.names import check_pattern, check_queue, check_topic, topic_matches
 
 __all__ = ["MemoryBroker"]
 
+_FEATURES = Features(
+    retained=True,
+    work_queue=True,
+    start_all=True,
+    dedup_window=True,
+    delay_max=math.inf,
+    nack_delay=True,
+    counts_deliveries=True,
+    extend=True,
+    replay=True,
+    partitions=True,
+    refuse_when_full=True,
+    durable_group=True,
+    survives=Survives.PROCESS,
+)
 
-class MemoryBroker(Broker):
+
+class MemoryBroker(KeptBroker):
     """One network in this process: its publishers reach its subscriptions, and no others.
 
     It loses nothing: a publisher that finds `max_pending` messages undelivered waits for a turn of
-    the loop, which delivers them.
+    the loop, which delivers them. Kept topics are held in this process and end with it.
 
     Args:
         max_payload: The most bytes of one message, headers and body together.
         max_pending: How many messages may wait to be delivered to one subscription.
+        max_stored_bytes: The most bytes of all kept topics together.
+        clock: The time of kept topics: ages, delays, redelivery. Real time when not given.
     """
 
-    def __init__(self, *, max_payload: int = 1024 * 1024, max_pending: int = 65_536) -> None:
+    def __init__(
+        self,
+        *,
+        max_payload: int = 1024 * 1024,
+        max_pending: int = 65_536,
+        max_stored_bytes: int = 256 * 1024 * 1024,
+        clock: Clock | None = None,
+    ) -> None:
         self.max_payload = max_payload
         self.max_pending = max_pending
+        self._clock = RealClock() if clock is None else clock
         # Deliveries run in this context, not in the publisher's.
         self._context = copy_context()
+        self._kept = KeptTopics(
+            self._clock,
+            max_stored_bytes=max_stored_bytes,
+            context=self._context,
+            route=self._push,
+        )
         self._plain: dict[str, dict[_Subscription, None]] = {}
         self._wild: dict[_Subscription, None] = {}
         self._closed = False
@@ -43,21 +91,17 @@ class MemoryBroker(Broker):
     async def publish(self, topic: str, message: Message) -> None:
         """Route a message to its subscriptions; see `Broker.publish`."""
         check_topic(topic)
-        self._check_open()
-        size = len(message.body) + sum(len(n) + len(v) for n, v in message.headers.items())
-        if size > self.max_payload:
-            raise PayloadTooLarge(f"a message of {size} bytes; the limit is {self.max_payload}")
-        targets = self._route(topic)
-        for target in targets:
-            target.push(topic, message)
-        if any(target.is_full for target in targets):
+        size = self._check(message)
+        if self._kept.keeps(topic):
+            self._kept.keep(topic, message, size)
+        if self._push(topic, message):
             await asyncio.sleep(0)  # one turn delivers all that waits
 
     async def publish_confirmed(self, topic: str, message: Message) -> None:
         """Route a message if it has a subscription; see `Broker.publish_confirmed`."""
         check_topic(topic)
         self._check_open()
-        if not any(True for _ in self._matching(topic)):
+        if not self._kept.keeps(topic) and not any(True for _ in self._matching(topic)):
             raise NoSubscribers(f"no one is subscribed to {topic!r}")
         await self.publish(topic, message)
 
@@ -77,11 +121,88 @@ class MemoryBroker(Broker):
         """Return at once: what was published has been routed."""
         self._check_open()
 
+    @property
+    def features(self) -> Features:
+        """Everything; what is stored ends with the process."""
+        return _FEATURES
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that was given, or real time; see `KeptBroker.clock`."""
+        return self._clock
+
+    async def ensure(self, spec: TopicSpec, *, create: bool) -> TopicState:
+        """Create a kept topic or compare it; see `KeptBroker.ensure`."""
+        self._check_open()
+        return self._kept.ensure(spec, create=create)
+
+    async def store(
+        self,
+        topic: str,
+        message: Message,
+        *,
+        id: str,
+        partition: int | None = None,
+        at: datetime | None = None,
+        to: str = "",
+    ) -> Receipt:
+        """Store an event; see `KeptBroker.store`."""
+        size = self._check(message)
+        return self._kept.store(
+            topic,
+            NewEvent(message=message, size=size, id=id, partition=partition, at=at, to=to),
+        )
+
+    async def consume(self, topic: str, deliver: DeliverKept, durable: Durable) -> Consumption:
+        """Read a durable; see `KeptBroker.consume`."""
+        self._check_open()
+        return self._kept.get(topic).consume(durable, deliver)
+
+    @asynccontextmanager
+    async def read(
+        self, topic: str, *, start: Start, end: datetime | int | None = None
+    ) -> AsyncIterator[AsyncIterator[Stored]]:
+        """Read stored events; see `KeptBroker.read`."""
+        self._check_open()
+        with self._kept.get(topic).read(start, end) as reader:
+            yield reader
+
+    async def describe(self, topic: str) -> TopicState:
+        """A kept topic as it is now; see `KeptBroker.describe`."""
+        self._check_open()
+        return self._kept.get(topic).state()
+
+    async def forget(self, topic: str, durable: str) -> None:
+        """Remove a position; see `KeptBroker.forget`."""
+        self._check_open()
+        self._kept.get(topic).forget(durable)
+
+    async def remove(self, topic: str, sequence: int) -> None:
+        """Remove one event; see `KeptBroker.remove`."""
+        self._check_open()
+        self._kept.get(topic).remove(sequence)
+
     def close(self) -> None:
         """End every subscription, as when a server is gone permanently."""
         self._closed = True
+        self._kept.close()
         for subscription in (*self._wild, *(s for home in self._plain.values() for s in home)):
             subscription.stop()
+
+    def _check(self, message: Message) -> int:
+        """The size of a message that can be sent."""
+        self._check_open()
+        size = len(message.body) + sum(len(n) + len(v) for n, v in message.headers.items())
+        if size > self.max_payload:
+            raise PayloadTooLarge(f"a message of {size} bytes; the limit is {self.max_payload}")
+        return size
+
+    def _push(self, topic: str, message: Message) -> bool:
+        """Route a message; returns whether its publisher must wait."""
+        targets = self._route(topic)
+        for target in targets:
+            target.push(topic, message)
+        return any(target.is_full for target in targets)
 
     def _route(self, topic: str) -> list[_Subscription]:
         targets: list[_Subscription] = []

@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from micro.testing.leaks import assert_nothing_left
-from micro.testing.recorder import Arrivals, Echo, Mailbox, Recorder, Signal
+from micro.testing.recorder import Arrivals, Echo, KeptMailbox, Mailbox, Recorder, Signal
 
 if TYPE_CHECKING:
     from micro.testing.conformance import (
         BrokerConformance,
         CodecConformance,
+        KeptBrokerConformance,
         RegistryConformance,
         TransportConformance,
     )
@@ -24,6 +25,8 @@ __all__ = [
     "BrokerConformance",
     "CodecConformance",
     "Echo",
+    "KeptBrokerConformance",
+    "KeptMailbox",
     "Mailbox",
     "Recorder",
     "RegistryConformance",

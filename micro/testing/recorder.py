@@ -9,11 +9,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from micro.broker.contract import Delivery
+from micro.broker.kept import KeptDelivery
 from micro.errors import MicroError, TransportError
 from micro.message import Message
 from micro.transport.contract import Receiver, Socket
 
-__all__ = ["Arrivals", "Echo", "Mailbox", "Recorder", "Signal"]
+__all__ = ["Arrivals", "Echo", "KeptMailbox", "Mailbox", "Recorder", "Signal"]
 
 _BOUND = 10.0
 
@@ -179,4 +180,43 @@ class Mailbox:
             lambda: f"{len(self.deliveries)} of {count} deliveries",
             timeout,
         )
+        return self.deliveries
+
+
+class KeptMailbox:
+    """Where a consumption delivers: an instance is a `DeliverKept`, and keeps what comes."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[KeptDelivery] = []
+        self._signal = Signal()
+        self._acked = 0
+
+    def __call__(self, delivery: KeptDelivery) -> None:
+        """Keep a delivery; this is what `consume` is given."""
+        self.deliveries.append(delivery)
+        self._signal.set()
+
+    def __len__(self) -> int:
+        return len(self.deliveries)
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """The bodies of the events, in the order in which they came."""
+        return [delivery.message.body for delivery in self.deliveries]
+
+    async def wait_for(self, count: int, timeout: float = _BOUND) -> list[KeptDelivery]:
+        """Wait until at least `count` deliveries are here; returns them all."""
+        await self._signal.until(
+            lambda: len(self.deliveries) >= count,
+            lambda: f"{len(self.deliveries)} of {count} deliveries",
+            timeout,
+        )
+        return self.deliveries
+
+    async def ack(self, count: int) -> list[KeptDelivery]:
+        """Acknowledge each delivery, confirmed, as it comes, until it were so many in all."""
+        while self._acked < count:
+            await self.wait_for(self._acked + 1)
+            self._acked += 1
+            await self.deliveries[self._acked - 1].ack(confirmed=True)
         return self.deliveries

@@ -19,6 +19,10 @@ pytest.register_assert_rewrite(
     "micro.testing.conformance.broker",
     "micro.testing.conformance.closing",
     "micro.testing.conformance.codec",
+    "micro.testing.conformance.kept_bench",
+    "micro.testing.conformance.kept_durables",
+    "micro.testing.conformance.kept_settling",
+    "micro.testing.conformance.kept_storing",
     "micro.testing.conformance.listeners",
     "micro.testing.conformance.pairs",
     "micro.testing.conformance.registry",
@@ -27,12 +31,14 @@ pytest.register_assert_rewrite(
 
 from micro.testing.conformance.broker import BrokerConformance  # noqa: E402  see above
 from micro.testing.conformance.codec import CodecConformance  # noqa: E402  see above
+from micro.testing.conformance.kept import KeptBrokerConformance  # noqa: E402  see above
 from micro.testing.conformance.registry import RegistryConformance  # noqa: E402  see above
 from micro.testing.conformance.transport import TransportConformance  # noqa: E402  see above
 
 __all__ = [
     "BrokerConformance",
     "CodecConformance",
+    "KeptBrokerConformance",
     "RegistryConformance",
     "TransportConformance",
 ]
