@@ -95,6 +95,15 @@ class Subscribers:
             await self._stack.enter_async_context(subscription)
             self._subscriptions.append(subscription)
 
+    @property
+    def unfinished(self) -> dict[str, int]:
+        """Events that are being handled or wait, by the name of the subscriber that has some."""
+        return {each.spec.name: each.unfinished for each in self._subscribers if each.busy}
+
+    def kill(self) -> None:
+        """Cancel everything that runs, as the end of the process does; for tests."""
+        self._scope.cancel()
+
     def _target(self, subscriber: Subscriber) -> Deliver:
         """Where the deliveries of one subscription go.
 

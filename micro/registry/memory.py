@@ -57,11 +57,16 @@ class MemoryRegistry(Registry):
         """Follow a service; see `Registry.watch`. The iterator ends when the network is closed."""
         return self._watched(name)
 
-    def silence(self) -> None:
-        """Stop all renewals, as if every owner had been killed; for tests of the TTL."""
+    def silence(self, node: str = "") -> None:
+        """Stop renewals, as if the owner had been killed; for tests.
+
+        Args:
+            node: The id of a node; all nodes when not given.
+        """
         for entries in self._entries.values():
             for entry in entries:
-                entry.silence()
+                if not node or any(one.id == node for one in entry.record.nodes):
+                    entry.silence()
 
     def close(self) -> None:
         """Forget everything and end the watches, as when a server is gone permanently."""

@@ -111,6 +111,11 @@ class ServiceRunner:
         """The client of this run."""
         return self._client
 
+    @property
+    def unfinished_events(self) -> dict[str, int]:
+        """Events that are being handled or wait, by the name of the subscriber."""
+        return self._subscribers.unfinished if self._started else {}
+
     @asynccontextmanager
     async def running(self, backends: Backends) -> AsyncIterator[Client]:
         """Run inside a block; leaving it stops the service in good order.
@@ -141,6 +146,14 @@ class ServiceRunner:
         self._stopping = True
         with self.identified():
             await self._stop()
+
+    def kill(self) -> None:
+        """End as in a crash, for tests: leaving the block cancels what runs, and drains nothing."""
+        self._stopping = True
+        self.steps.begin_stop(0.0)
+        if self._started:
+            self._server.kill()
+            self._subscribers.kill()
 
     def identified(self) -> AbstractContextManager[None]:
         """Put this node's identity on the log lines of a block, and of tasks that start in it."""

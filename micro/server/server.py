@@ -148,6 +148,10 @@ class Server:
             f"{prefix}.waiting": waiting,
         }
 
+    def kill(self) -> None:
+        """Cancel everything that runs, as the end of the process does; for tests."""
+        self._scope.cancel()
+
     async def drain(self, grace: float) -> list[str]:
         """Refuse new requests from now on, and wait for those that run; idle streams are ended.
 

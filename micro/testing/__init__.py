@@ -1,4 +1,4 @@
-"""For tests: the conformance suites that every plugin passes, and helpers that wait and look.
+"""For tests: a network without a server, the conformance suites of plugins, and bounded waits.
 
 The suites need pytest and pytest-asyncio, and are imported when they are first asked for.
 """
@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from micro.testing.leaks import assert_nothing_left
+from micro.testing.networks.faults import Fault
+from micro.testing.networks.network import Network, network
+from micro.testing.networks.record import Call, Listener
+from micro.testing.networks.replica import Replica
 from micro.testing.recorder import Arrivals, Echo, KeptMailbox, Mailbox, Recorder, Signal
 
 if TYPE_CHECKING:
@@ -23,16 +27,22 @@ if TYPE_CHECKING:
 __all__ = [
     "Arrivals",
     "BrokerConformance",
+    "Call",
     "CodecConformance",
     "Echo",
+    "Fault",
     "KeptBrokerConformance",
     "KeptMailbox",
+    "Listener",
     "Mailbox",
+    "Network",
     "Recorder",
     "RegistryConformance",
+    "Replica",
     "Signal",
     "TransportConformance",
     "assert_nothing_left",
+    "network",
 ]
 
 

@@ -19,6 +19,8 @@ TOO_LONG: dict[str, int] = {}
 TASKS_ELSEWHERE: dict[str, str] = {}
 
 SLEEPS: dict[str, str] = {
+    "micro/testing/networks/activity.py": "looks at threads and sleepers, which tell no one",
+    "micro/testing/networks/faults.py": "has a call wait as long as the test asked for",
     "micro/testing/leaks.py": "gives the network a moment to close, within a bound",
     "tests/faults/clock.py": "lets faults last, and looks at what tells nobody, within a bound",
     "tests/faults/programs/points.py": "has handlers that take their time",
