@@ -16,7 +16,7 @@ from micro.client.client import Client
 from micro.client.selector import Strategy
 from micro.codec import Codec, Codecs, default_codecs
 from micro.errors import HandlerError
-from micro.events.outbox import Outbox, sender
+from micro.events.outbox import Outbox
 from micro.handlers.collector import SERVICE_QUEUE, Collector, QueueGroup
 from micro.handlers.contract import read_contract
 from micro.handlers.declarations import Declarations
@@ -122,6 +122,7 @@ class Service(Declarations, ServicePublisher):
             )
         )
         if outbox is not None:
+            self.on_start(outbox.check)
             self.start_task(_relay_of(outbox))
 
     @overload
@@ -340,6 +341,6 @@ def _client_of(run: ServiceRunner) -> Client:
 
 def _relay_of(outbox: Outbox[Any]) -> Callable[[Client], Coroutine[Any, Any, None]]:
     async def relay(client: Client) -> None:
-        await outbox.relay(sender(client.broker))
+        await outbox.relay_on(client.broker)
 
     return relay

@@ -37,5 +37,13 @@ class Inbox(ABC):
 
         Raises:
             Unavailable: what keeps the marks cannot be reached; the claim was not made.
-            ConfigError: what keeps the marks is not set up, or is of another version.
+        """
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Return if claims can be made; a service calls it at start.
+
+        Raises:
+            Unavailable: what keeps the marks cannot be reached.
+            ConfigError: it is not set up, or is of another version.
         """

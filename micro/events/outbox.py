@@ -144,11 +144,7 @@ class Outbox(ABC, Generic[T]):
 
     @abstractmethod
     async def write(self, tx: T, event: OutboxEvent) -> None:
-        """Add an event to a transaction.
-
-        Raises:
-            ConfigError: the outbox is not set up.
-        """
+        """Add an event to a transaction; an error of the driver is raised as it is."""
 
     @abstractmethod
     async def relay(self, send: Send) -> None:
@@ -165,6 +161,19 @@ class Outbox(ABC, Generic[T]):
 
         Raises:
             ConfigError: the outbox is not set up, or is of another version.
+        """
+
+    async def relay_on(self, broker: Broker) -> None:
+        """Publish on a broker what has committed, until cancelled; see `relay`."""
+        await self.relay(sender(broker))
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Return if events can be written; a service calls it at start.
+
+        Raises:
+            Unavailable: what keeps the events cannot be reached.
+            ConfigError: it is not set up, or is of another version.
         """
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCE_ROOTS = (ROOT, ROOT / "plugins")
-PACKAGES = ("micro", "micro_nats")
+PACKAGES = ("micro", "micro_nats", "micro_sql")
 
 
 @dataclass(frozen=True)

@@ -80,11 +80,11 @@ def test_the_wheel_offers_users_no_extras_of_developers(wheel: Path) -> None:
 
 
 @pytest.mark.xdist_group("wheel")
-def test_the_wheel_has_both_packages_with_their_types_and_the_licence(wheel: Path) -> None:
+def test_the_wheel_has_all_packages_with_their_types_and_the_licence(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     roots = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
 
-    assert roots == {"micro", "micro_nats"}
-    assert {"micro/py.typed", "micro_nats/py.typed"} <= names
+    assert roots == {"micro", "micro_nats", "micro_sql"}
+    assert {"micro/py.typed", "micro_nats/py.typed", "micro_sql/py.typed"} <= names
     assert metadata(wheel).get_all("License-File") == ["LICENSE"]

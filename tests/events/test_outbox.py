@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from micro import Context, Message, Outbox, OutboxEvent, Service, Topic
 from micro.broker.contract import Broker, Deliver, Subscription
-from micro.errors import InvalidName, Unsupported
+from micro.errors import ConfigError, InvalidName, Unsupported
 from micro.events.outbox import Send, sender
 
 
@@ -22,8 +21,9 @@ created = Topic("orders.created", Created)
 class ListOutbox(Outbox[list[OutboxEvent]]):
     """Takes a list for a transaction, and what was committed from a queue."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, *, broken: bool = False) -> None:
+        super().__init__()
+        self.broken = broken
         self.committed = asyncio.Queue[OutboxEvent]()
 
     async def write(self, tx: list[OutboxEvent], event: OutboxEvent) -> None:
@@ -32,6 +32,10 @@ class ListOutbox(Outbox[list[OutboxEvent]]):
     async def relay(self, send: Send) -> None:
         while True:
             await send(await self.committed.get())
+
+    async def check(self) -> None:
+        if self.broken:
+            raise ConfigError("the outbox has no table")
 
 
 class PlainBroker(Broker):
@@ -95,3 +99,11 @@ async def test_an_event_of_a_kept_topic_is_not_sent_to_a_broker_that_keeps_none(
 
     with pytest.raises(Unsupported, match="keeps no events"):
         await sender(PlainBroker())(event)
+
+
+async def test_a_service_does_not_start_when_its_outbox_is_not_set_up() -> None:
+    service = Service("orders", outbox=ListOutbox(broken=True))
+
+    with pytest.raises(ConfigError, match="no table"):
+        async with service.running():
+            pytest.fail("it has started")

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from micro import OutboxEvent
+from micro.errors import ConfigError, ConnectionLost, PayloadTooLarge
+from micro.scope import open_scope
+from micro.testing import Signal
+from micro_sql import SqlOutbox
+from tests.plugins.micro_sql.conftest import every_driver
+from tests.plugins.micro_sql.places import Place
+
+
+class Sink:
+    """Where relays publish to."""
+
+    def __init__(self, refuse: Callable[[OutboxEvent], None] = lambda _: None) -> None:
+        self.events: list[OutboxEvent] = []
+        self.tries: list[str] = []
+        self._refuse = refuse
+        self._signal = Signal()
+
+    async def __call__(self, event: OutboxEvent) -> None:
+        self.tries.append(event.id)
+        self._refuse(event)
+        self.events.append(event)
+        self._signal.set()
+
+    @property
+    def ids(self) -> list[str]:
+        return [event.id for event in self.events]
+
+    async def until(self, count: int) -> list[str]:
+        await self._signal.until(
+            lambda: len(self.events) >= count, lambda: f"{len(self.events)} of {count} were sent"
+        )
+        return self.ids
+
+
+@asynccontextmanager
+async def relaying(outbox: SqlOutbox, send: Any) -> AsyncIterator[asyncio.Task[None]]:
+    async with open_scope() as scope:
+        yield scope.start(outbox.relay(send))
+
+
+async def write(place: Place, outbox: SqlOutbox, *ids: str, **options: Any) -> None:
+    async with place.begin() as tx:
+        for id in ids:
+            await outbox.publish(tx, "orders.created", {"order": id}, id=id, **options)
+
+
+@every_driver
+async def test_an_event_is_sent_after_its_transaction_has_committed(place: Place) -> None:
+    outbox, sink = SqlOutbox(place.engine), Sink()
+
+    async with relaying(outbox, sink):
+        async with place.begin() as tx:
+            await outbox.publish(tx, "orders.created", {"a": 1}, id="a", headers={"zone": "b"})
+            assert sink.events == []
+        await sink.until(1)
+
+    [event] = sink.events
+    assert (event.id, event.topic, event.body) == ("a", "orders.created", b'{"a":1}\n')
+    assert event.headers["zone"] == "b"
+    assert (event.kept, event.partition) == (False, None)
+
+
+@every_driver
+async def test_an_event_of_a_transaction_that_fails_is_never_sent(place: Place) -> None:
+    outbox, sink = SqlOutbox(place.engine), Sink()
+
+    async def fail() -> None:
+        async with place.begin() as tx:
+            await place.effect(tx, "a")
+            await outbox.publish(tx, "orders.created", {}, id="a")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    await write(place, outbox, "b")
+
+    async with relaying(outbox, sink):
+        assert await sink.until(1) == ["b"]
+    assert await place.effects() == []
+
+
+@every_driver
+async def test_a_commit_wakes_the_relay_long_before_it_would_look(place: Place) -> None:
+    outbox, sink = SqlOutbox(place.engine, poll="1h"), Sink()
+
+    async with relaying(outbox, sink):
+        await write(place, outbox, "a")
+        await sink.until(1)
+        await write(place, outbox, "b")
+        assert await sink.until(2) == ["a", "b"]
+
+
+async def test_events_of_a_key_keep_their_order_over_many_batches(place: Place) -> None:
+    outbox, sink = SqlOutbox(place.engine), Sink()
+    keys = [f"user-{number}" for number in range(20)]
+    for number in range(20):
+        async with place.begin() as tx:
+            for key in keys:
+                await outbox.publish(tx, "orders", {}, id=f"{key}/{number}", key=key)
+
+    async with relaying(outbox, sink):
+        sent = await sink.until(400)
+
+    for key in keys:
+        own = [id for id in sent if id.startswith(f"{key}/")]
+        assert own == [f"{key}/{number}" for number in range(20)]
+
+
+async def test_an_event_that_could_not_be_sent_comes_again_before_later_ones_of_its_key(
+    place: Place,
+) -> None:
+    failures = Counter({"a-1": 1})
+
+    def refuse(event: OutboxEvent) -> None:
+        if failures[event.id]:
+            failures[event.id] -= 1
+            raise ConnectionLost("cut off")
+
+    outbox, sink = SqlOutbox(place.engine), Sink(refuse)
+    await write(place, outbox, "a-1", "a-2", key="a")
+    await write(place, outbox, "b-1", key="b")
+
+    async with relaying(outbox, sink):
+        sent = await sink.until(3)
+
+    assert sink.tries.count("a-1") == 2
+    assert [id for id in sent if id.startswith("a")] == ["a-1", "a-2"]
+    assert sent[0] == "b-1"
+
+
+async def test_an_event_that_can_never_be_sent_is_set_aside_and_named(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(event: OutboxEvent) -> None:
+        if event.id == "a":
+            raise PayloadTooLarge("it has 2 MB")
+
+    outbox, sink = SqlOutbox(place.engine), Sink(refuse)
+    await write(place, outbox, "a", "b")
+
+    with caplog.at_level(logging.ERROR):
+        async with relaying(outbox, sink):
+            assert await sink.until(1) == ["b"]
+
+    assert sink.tries == ["a", "b"]
+    assert "event a of orders.created can never be sent" in caplog.text
+    [(failed,)] = await place.fetch("SELECT failed FROM micro_outbox WHERE id = 'a'")
+    assert failed.startswith("PayloadTooLarge")
+
+
+@every_driver
+async def test_two_relays_send_each_event_once(place: Place) -> None:
+    outbox, sink = SqlOutbox(place.engine), Sink()
+    ids = {f"{number}" for number in range(100)}
+    async with place.begin() as tx:
+        for id in ids:
+            await outbox.publish(tx, "orders", {}, id=id, key=id)
+
+    async with relaying(outbox, sink), relaying(SqlOutbox(place.engine), sink):
+        await sink.until(100)
+
+    assert sorted(sink.ids) == sorted(ids)
+
+
+@every_driver
+async def test_a_relay_takes_over_from_one_that_ended_while_it_was_sending(place: Place) -> None:
+    outbox, sink = SqlOutbox(place.engine), Sink()
+    began, never = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: OutboxEvent) -> None:
+        began.set()
+        await never.wait()
+
+    await write(place, outbox, "a", "b")
+    async with relaying(outbox, hang) as first:
+        await began.wait()
+        async with relaying(SqlOutbox(place.engine), sink):
+            assert sink.events == []
+            first.cancel()
+            assert await sink.until(2) == ["a", "b"]
+
+
+async def test_a_relay_that_is_cancelled_marks_what_it_has_sent(place: Place) -> None:
+    outbox, sink = SqlOutbox(place.engine), Sink()
+    second, never = asyncio.Event(), asyncio.Event()
+
+    async def send(event: OutboxEvent) -> None:
+        if event.id == "b":
+            second.set()
+            await never.wait()
+
+    await write(place, outbox, "a", "b")
+    async with relaying(outbox, send):
+        await second.wait()
+    async with relaying(outbox, sink):
+        assert await sink.until(1) == ["b"]
+
+
+async def test_events_that_were_sent_long_ago_are_removed(place: Place) -> None:
+    outbox, sink = SqlOutbox(place.engine, keep="1h"), Sink()
+    await write(place, outbox, "old", "new", "waits")
+    long_ago = place.database.dialect.ago(2 * 3600)
+    now = place.database.dialect.now
+    await place.execute(f"UPDATE micro_outbox SET sent_at = {long_ago} WHERE id = 'old'")
+    await place.execute(f"UPDATE micro_outbox SET sent_at = {now} WHERE id = 'new'")
+
+    async with relaying(outbox, sink):
+        await sink.until(1)
+
+    rows = await place.fetch("SELECT id FROM micro_outbox ORDER BY id")
+    assert [id for (id,) in rows] == ["new", "waits"]
+
+
+async def test_an_outbox_without_tables_says_which_command_prints_them(tmp_path) -> None:
+    outbox = SqlOutbox(tmp_path / "empty.sqlite")
+
+    with pytest.raises(ConfigError, match="micro outbox schema --dialect sqlite"):
+        await outbox.check()
+    with pytest.raises(ConfigError, match="micro outbox schema --dialect sqlite"):
+        await outbox.relay(Sink())
+
+
+async def test_tables_of_another_version_are_refused(place: Place) -> None:
+    await place.execute("UPDATE micro_schema SET version = 7 WHERE part = 'outbox'")
+    try:
+        with pytest.raises(ConfigError, match="version 7"):
+            await SqlOutbox(place.engine).check()
+    finally:
+        await place.execute("UPDATE micro_schema SET version = 1 WHERE part = 'outbox'")
