@@ -40,8 +40,11 @@ class Inbox(ABC):
         """
 
     @abstractmethod
-    async def check(self) -> None:
-        """Return if claims can be made; a service calls it at start.
+    def opened(self) -> AbstractAsyncContextManager[None]:
+        """Check that claims can be made, and hold what they need while the block lasts.
+
+        Each run of a service that names the inbox is inside such a block; claims of other programs
+        need none.
 
         Raises:
             Unavailable: what keeps the marks cannot be reached.

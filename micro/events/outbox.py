@@ -16,7 +16,7 @@ from micro.codec import Codec, Codecs, default_codecs
 from micro.errors import Unsupported
 from micro.message import Message
 from micro.names import check_topic
-from micro.topic import Topic, name_of
+from micro.topic import Topic, kept_topic, name_of
 from micro.wire.headers import application_headers, event_headers
 
 __all__ = ["Outbox", "OutboxEvent", "Send", "sender"]
@@ -140,6 +140,7 @@ class Outbox(ABC, Generic[T]):
             body=body,
             headers={**application_headers(given), **event_headers(name, made, self._content_type)},
             key=key or "",
+            kept=_is_kept(topic),
         )
 
     @abstractmethod
@@ -175,6 +176,11 @@ class Outbox(ABC, Generic[T]):
             Unavailable: what keeps the events cannot be reached.
             ConfigError: it is not set up, or is of another version.
         """
+
+
+def _is_kept(topic: str | Topic[Any]) -> bool:
+    known = kept_topic(topic) if isinstance(topic, str) else topic
+    return known is not None and known.keep is not None
 
 
 def sender(broker: Broker) -> Send:

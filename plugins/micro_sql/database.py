@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,10 @@ class Database(ABC):
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager[Any]:
         """Open a transaction as the driver has it; leaving commits it, an error rolls it back."""
+
+    def held_open(self) -> AbstractAsyncContextManager[None]:
+        """Hold what makes transactions quick while the block lasts; most drivers need nothing."""
+        return nullcontext()
 
     @abstractmethod
     def relaying(self, wake: Callable[[], None]) -> AbstractAsyncContextManager[Session]:

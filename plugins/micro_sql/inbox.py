@@ -11,8 +11,8 @@ from itertools import count
 from typing import Any
 
 from micro import Inbox
+from micro.concurrency.units import read_duration
 from micro.errors import Unavailable, UsageError
-from micro.settings.kinds import read_duration
 from micro_sql.database import Database, Session, database_of
 from micro_sql.schema import check_version
 
@@ -106,14 +106,17 @@ class SqlInbox(Inbox):
             )
         return claim[1]
 
-    async def check(self) -> None:
-        """Return if the tables are there; see `Inbox.check`."""
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Check that the tables are there; see `Inbox.opened`."""
         database = self._database()
         try:
             async with database.transaction() as tx:
                 await check_version(database.session(tx), database.dialect, "inbox")
         except database.unavailable as error:
             raise Unavailable(f"the inbox cannot be reached: {error}") from error
+        async with database.held_open():
+            yield
 
     async def _clean(self, database: Database) -> None:
         """Remove marks that have expired. The event that is settled now must not fail by it."""

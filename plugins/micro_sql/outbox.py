@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import Any
 
 from micro import Codec, Outbox, OutboxEvent, Topic
+from micro.concurrency.units import read_duration
 from micro.errors import ConfigError, Unavailable
-from micro.settings.kinds import read_duration
 from micro_sql.blocking import execute_blocking
 from micro_sql.database import Database, database_of
 from micro_sql.relay import Relay

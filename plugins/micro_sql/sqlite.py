@@ -7,19 +7,21 @@ import fcntl
 import os
 import re
 import sqlite3
-import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 
 from micro.errors import ConfigError
+from micro.scope import open_scope
 from micro_sql.database import Database, Session
 from micro_sql.dialect import SQLITE
 
 __all__ = ["SqliteDatabase", "numbered", "one_relay"]
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_SECONDS = 10.0
 """How long a statement waits for another writer."""
@@ -29,9 +31,6 @@ LOCK_POLL_SECONDS = 0.25
 
 class SqliteDatabase(Database):
     """A SQLite file. Every transaction has a connection of its own.
-
-    One more stays open, unused: when the last one is closed, SQLite writes its log into the file,
-    and that costs as much as twenty transactions.
 
     Args:
         path: The file.
@@ -45,7 +44,6 @@ class SqliteDatabase(Database):
             raise ConfigError("outbox and inbox need a SQLite file, not a database in memory")
         self._path = path
         self._writers = asyncio.Lock()
-        self._kept_open = False
 
     def session(self, tx: Any) -> Session:
         """Statements in a transaction of aiosqlite or sqlite3."""
@@ -65,6 +63,17 @@ class SqliteDatabase(Database):
             await connection.execute("COMMIT")
 
     @asynccontextmanager
+    async def held_open(self) -> AsyncIterator[None]:
+        """Keep one connection open, unused.
+
+        When the last one is closed, SQLite writes its log into the file, and that costs as much as
+        twenty transactions.
+        """
+        async with self._connection() as connection:
+            await _AioSession(connection).fetch(SQLITE.has_table, "micro_schema")
+            yield
+
+    @asynccontextmanager
     async def relaying(self, wake: Callable[[], None]) -> AsyncIterator[Session]:
         """Open the session of the only relay; SQLite tells of no commits."""
         del wake
@@ -73,19 +82,13 @@ class SqliteDatabase(Database):
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[aiosqlite.Connection]:
-        async with aiosqlite.connect(
+        connection = aiosqlite.connect(
             self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None
-        ) as connection:
-            if not self._kept_open:
-                self._keep_open()
-            yield connection
-
-    def _keep_open(self) -> None:
-        kept = sqlite3.connect(self._path, timeout=0.0, check_same_thread=False)
-        weakref.finalize(self, kept.close)
-        # SQLite opens its log with the first statement that reads.
-        kept.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        self._kept_open = True
+        )
+        try:
+            yield await _to_its_end(connection.__aenter__())
+        finally:
+            await _to_its_end(connection.close())
 
 
 class _AioSession(Session):
@@ -113,6 +116,25 @@ class _PlainSession(Session):
 
     async def fetch(self, sql: str, *values: object) -> list[Any]:
         return self._connection.execute(numbered(sql), values).fetchall()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run something short to its end, and only then pass on a cancellation.
+
+    When opening or closing is cancelled, aiosqlite leaves a thread behind.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    async with open_scope() as scope:
+        task = scope.start(work)
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+    result: T = task.result()
+    return result
 
 
 @lru_cache(maxsize=256)

@@ -23,9 +23,10 @@ async def handle(place: Place, inbox: SqlInbox, id: str, *, durable: str = "poin
 async def test_an_event_is_new_once_for_each_durable(place: Place) -> None:
     inbox = SqlInbox(place.engine)
 
-    assert await handle(place, inbox, "a")
-    assert not await handle(place, inbox, "a")
-    assert await handle(place, inbox, "a", durable="notifications_notify")
+    async with inbox.opened():
+        assert await handle(place, inbox, "a")
+        assert not await handle(place, inbox, "a")
+        assert await handle(place, inbox, "a", durable="notifications_notify")
     assert await place.effects() == ["a", "a"]
 
 
@@ -115,7 +116,8 @@ async def test_a_handler_without_a_claim_gets_no_transaction(place: Place) -> No
 
 async def test_an_inbox_without_tables_says_which_command_prints_them(tmp_path) -> None:
     with pytest.raises(ConfigError, match="micro outbox schema --dialect sqlite"):
-        await SqlInbox(tmp_path / "empty.sqlite").check()
+        async with SqlInbox(tmp_path / "empty.sqlite").opened():
+            pytest.fail("it was opened")
 
 
 async def test_an_inbox_that_cannot_be_reached_is_unavailable(tmp_path) -> None:
