@@ -52,7 +52,8 @@ def subscriber_layer(wires: Wires) -> Layer:
     """Round every subscriber of a service."""
 
     async def layer(request: Request, next: Next) -> Response:
-        await wires.faults.hit_handling(request.service, request.endpoint)
-        return await next(request)
+        with wires.activity.during(f"{request.service} handles an event of {request.endpoint}"):
+            await wires.faults.hit_handling(request.service, request.endpoint)
+            return await next(request)
 
     return layer

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 
 from micro.backend import Backend
-from micro.broker.contract import Broker, Deliver, Subscription
-from micro.errors import ConnectionLost
-from micro.message import Message
 from micro.registry.contract import Registration, Registry, Watch
 from micro.registry.record import ServiceRecord
+from micro.testing.networks.broker import LineBroker
+from micro.testing.networks.cut import Cut
 from micro.testing.networks.guard import Guard
 from micro.testing.networks.wires import Wires
 from micro.transport.contract import Accept, Listener, Receiver, Socket, Transport
@@ -27,38 +25,29 @@ class Line(Backend):
         names: The names of the part, for partitions: its service and its node.
 
     Attributes:
-        is_cut: Whether the part was killed.
+        cutting: Whether the part was killed.
     """
 
     transport: _LineTransport
-    broker: _LineBroker
+    broker: LineBroker
     registry: _LineRegistry
 
     def __init__(self, wires: Wires, *names: str) -> None:
         self.wires = wires
         self.names = frozenset(names)
-        self.is_cut = False
+        self.cutting = Cut()
         self.transport = _LineTransport(self)
-        self.broker = _LineBroker(self)
+        self.broker = LineBroker(wires, self.cutting)
         self.registry = _LineRegistry(self)
 
     async def check(self) -> None:
         """Return if the line is not cut."""
-        self.require()
+        self.cutting.check()
         await self.wires.memory.check()
-
-    def require(self) -> None:
-        """Refuse what a killed part still tries.
-
-        Raises:
-            ConnectionLost: the line is cut.
-        """
-        if self.is_cut:
-            raise ConnectionLost("this part was killed", refused=True)
 
     async def cut(self) -> None:
         """Let nothing more in or out, as when the part's process ends without a word."""
-        self.is_cut = True
+        self.cutting.happened = True
         # First of all, so that nothing that is cancelled sends an answer.
         self.wires.sever(self.names, "the other end was killed")
         for listener in self.transport.listeners:
@@ -80,7 +69,7 @@ class _LineTransport(Transport):
     async def dial(
         self, address: str, receiver: Receiver, *, metadata: Mapping[str, str] | None = None
     ) -> Socket:
-        self._line.require()
+        self._line.cutting.check()
         guard = Guard(self._wires)
         socket = await self._inner.dial(address, guard, metadata=metadata)
         self._wires.owners[socket.local] = self._line.names
@@ -91,7 +80,7 @@ class _LineTransport(Transport):
         return self._inner.objection(metadata)
 
     async def listen(self, accept: Accept, *, address: str = "") -> Listener:
-        self._line.require()
+        self._line.cutting.check()
 
         def guarded(socket: Socket) -> Receiver:
             guard = Guard(self._wires)
@@ -104,47 +93,6 @@ class _LineTransport(Transport):
         return listener
 
 
-class _LineBroker(Broker):
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self._wires = line.wires
-        self._inner = line.wires.memory.broker
-        self.subscriptions: list[Subscription] = []
-
-    async def publish(self, topic: str, message: Message) -> None:
-        if not self._is_lost(topic, message):
-            await self._inner.publish(topic, message)
-
-    async def publish_confirmed(self, topic: str, message: Message) -> None:
-        if not self._is_lost(topic, message):
-            await self._inner.publish_confirmed(topic, message)
-
-    async def subscribe(
-        self, topic: str, deliver: Deliver, *, queue: str | None = None
-    ) -> Subscription:
-        self._line.require()
-        subscription = await self._inner.subscribe(topic, deliver, queue=queue)
-        self.subscriptions.append(subscription)
-        return subscription
-
-    async def flush(self) -> None:
-        self._line.require()
-        await self._inner.flush()
-
-    def _is_lost(self, topic: str, message: Message) -> bool:
-        """Whether an event goes no further now: it is lost, or it follows later."""
-        self._line.require()
-        wires = self._wires
-        delay, lost = wires.faults.hit_publishing(topic)
-        wires.publish(topic, message)
-        if delay and not lost:
-            wires.clock.call_later(delay, partial(self._publish_later, topic, message))
-        return lost or delay > 0
-
-    def _publish_later(self, topic: str, message: Message) -> None:
-        self._wires.scope.start(self._inner.publish(topic, message))
-
-
 class _LineRegistry(Registry):
     def __init__(self, line: Line) -> None:
         self._line = line
@@ -153,17 +101,17 @@ class _LineRegistry(Registry):
 
     @property
     def reachable(self) -> bool:
-        return self._inner.reachable and not self._line.is_cut
+        return self._inner.reachable and not self._line.cutting.happened
 
     def register(self, record: ServiceRecord, *, ttl: float, interval: float) -> Registration:
         return self._registered(record, self._inner.register(record, ttl=ttl, interval=interval))
 
     async def get_service(self, name: str) -> tuple[ServiceRecord, ...]:
-        self._line.require()
+        self._line.cutting.check()
         return await self._inner.get_service(name)
 
     async def list_services(self) -> tuple[ServiceRecord, ...]:
-        self._line.require()
+        self._line.cutting.check()
         return await self._inner.list_services()
 
     def watch(self, name: str) -> Watch:
@@ -173,11 +121,11 @@ class _LineRegistry(Registry):
     async def _registered(
         self, record: ServiceRecord, registration: Registration
     ) -> AsyncIterator[None]:
-        self._line.require()
+        self._line.cutting.check()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(registration)
             self.records.append(record)
             yield
-            if self._line.is_cut:
+            if self._line.cutting.happened:
                 # A killed process takes nothing back: its node stays until its TTL has passed.
                 self._line.wires.stack.push_async_exit(stack.pop_all())

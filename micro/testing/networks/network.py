@@ -120,11 +120,12 @@ class Network(Population):
         """Make calls of an endpoint, or events of a topic, fail, wait or get lost.
 
             net.fault("points.Points.Award", error=Unavailable("no points today"), times=2)
-            net.fault(created, drop=True)                       # lost after it was published
+            net.fault(created, drop=True)                       # lost on its way
             net.fault(created, at=points, error=OSError())      # raised in place of the handler
 
         A call's delay is real time, as deadlines are; an event's delay follows the network's clock.
-        A call that is dropped never gets an answer.
+        A call that is dropped never gets an answer. Publishing a kept topic whose event is dropped
+        raises `DeadlineExceeded`, as it does when no confirmation comes.
 
         Args:
             target: An endpoint as `service.Type.Method`, a service (all of its endpoints), or a
@@ -258,9 +259,10 @@ async def network(
         raise UsageError(f"clock must be 'real' or 'virtual', got {clock!r}")
     known = Codecs([*default_codecs(), *codecs])
     async with open_scope() as scope, AsyncExitStack() as stack:
-        memory = MemoryBackend()
+        time = clocks[clock]()
+        memory = MemoryBackend(clock=time)
         stack.callback(memory.close)
-        wires = Wires(memory, clocks[clock](), scope, stack)
+        wires = Wires(memory, time, scope, stack)
         net = Network(wires, scope, known)
         net.client = await stack.enter_async_context(_client(wires, known))
         stack.push_async_callback(net.close)
