@@ -5,6 +5,7 @@ It looks at headers alone. A body is expanded and decoded when its call has been
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 from micro.concurrency.budget import process_budget
 from micro.concurrency.limiter import Admission
 from micro.concurrency.loop_lag import LoopLag
-from micro.concurrency.pacer import Pacer
+from micro.concurrency.pacer import STANDING_SECONDS, Pacer
 from micro.concurrency.timers import Timers
+from micro.concurrency.work import LIGHT_SECONDS
 from micro.deadline import Deadline
 from micro.errors import MethodNotAllowed, MicroError, NotFound, Unavailable
 from micro.message import Message
@@ -68,7 +70,8 @@ class AdmissionControl(Requests):
         self._outcomes = outcomes
         self._reports = reports
         self._timers = Timers[Call](self._expire)
-        self._pacer = Pacer[Call](self._launch_waiting)
+        call_later = asyncio.get_running_loop().call_later
+        self._pacer = Pacer[Call](self._launch_waiting, call_later)
         self.began = self._pacer.began
         self._lag = LoopLag()
         scope.start(self._lag.measure(), name="micro.server.lag")
@@ -145,6 +148,8 @@ class AdmissionControl(Requests):
         else:
             for limiter, _ in call.mounted.limits[: call.slots]:
                 limiter.release()
+            if call.epoch is not None:
+                self._work_ended(call)
         self.open -= 1
         if not self.open:
             self.on_idle()
@@ -155,6 +160,8 @@ class AdmissionControl(Requests):
         if call.slots_kept:
             for limiter, _ in call.mounted.limits:
                 limiter.release()
+            if call.epoch is not None:
+                self._work_ended(call)
 
     def slot_acquired(self, call: Call) -> None:
         """A call that waited at a limiter has its slot; the limiter calls this."""
@@ -178,10 +185,9 @@ class AdmissionControl(Requests):
             call.slots += 1
         admission = self._pacer.admit(mounted.lane, call, now, call.patience)
         if admission is Admission.RUN:
-            if call.deadline is None and call.timer is not None:
-                call.timer.discard(call)  # it bounded the wait
-            call.task = self._scope.spawn(self._run(call))
+            self._start(call)
         else:
+            call.start_by = now + call.patience
             self._wait_or_refuse(call, admission, mounted.lane.withdraw, _LOOP_BUSY)
 
     def _launch_waiting(self, call: Call, now: float) -> bool:
@@ -189,12 +195,36 @@ class AdmissionControl(Requests):
         call.queue = None
         if call.deadline is not None and call.deadline.at <= now:
             self._outcomes.refuse_late(call)
-            self.finished(call)
-            return False
+        elif now > call.start_by and now - call.mounted.lane.since > STANDING_SECONDS:
+            self._outcomes.refuse_busy(call, _LOOP_BUSY)
+        else:
+            self._start(call)
+            return True
+        self.finished(call)
+        return False
+
+    def _start(self, call: Call) -> None:
+        """Start a call's task, and count what it will use of the processor."""
         if call.deadline is None and call.timer is not None:
-            call.timer.discard(call)
-        call.task = self._scope.spawn(self._run(call))
-        return True
+            call.timer.discard(call)  # it bounded the wait
+        run = self._run(call)
+        mounted = call.mounted
+        if not mounted.streams:
+            cost = mounted.lane.cost
+            if cost.seconds > LIGHT_SECONDS:
+                call.cost = cost.seconds
+                call.epoch = self._pacer.work.add(cost.seconds)
+            call.meter = meter = cost.sample()
+            if meter is not None:
+                run = meter.run(run)
+        call.task = self._scope.spawn(run)
+
+    def _work_ended(self, call: Call) -> None:
+        assert call.epoch is not None
+        call.epoch[0] -= call.cost
+        call.epoch = None
+        if self._pacer.work.blocked:
+            self._pacer.resume()
 
     def _wait_or_refuse(
         self, call: Call, admission: Admission, withdraw: Callable[[Call], bool], reason: str

@@ -10,6 +10,7 @@ from micro.codec.contract import Decoder, Encoder
 from micro.concurrency.budget import ByteBudget
 from micro.concurrency.limiter import MESSAGE_OVERHEAD_BYTES, Limiter
 from micro.concurrency.pacer import Lane
+from micro.concurrency.work import Meter
 from micro.deadline import Deadline
 from micro.errors import MicroError
 from micro.handlers.endpoint import Endpoint
@@ -159,6 +160,10 @@ class Call:
         threaded: Whether its handler occupies a thread.
         slots_kept: Whether it has ended and its thread keeps its slots.
         held: Bytes of its expanded body, which the budget of the process counts.
+        cost: The processor time that it was expected to use when it started.
+        epoch: Where that is counted; `None` while it is not.
+        meter: Counts the processor time that it uses, if it is one of those that are measured.
+        start_by: Until when it may wait for the event loop, on the monotonic clock.
         items: Items that a stream has moved so far, either way.
         reading: Whether a stream's handler waits for its client.
         code: What the call ended with, 200 or the error's code.
@@ -169,14 +174,17 @@ class Call:
         "begun",
         "body",
         "code",
+        "cost",
         "credit",
         "deadline",
         "dropped",
+        "epoch",
         "expired",
         "headers",
         "held",
         "id",
         "items",
+        "meter",
         "mounted",
         "patience",
         "queue",
@@ -185,6 +193,7 @@ class Call:
         "since",
         "slots",
         "slots_kept",
+        "start_by",
         "stopped",
         "task",
         "threaded",
@@ -207,6 +216,10 @@ class Call:
         self.code = 200
         self.items = 0
         self.held = 0
+        self.cost = 0.0
+        self.epoch: list[float] | None = None
+        self.meter: Meter | None = None
+        self.start_by = 0.0
         self.task: asyncio.Task[None] | None = None
         self.timer: set[Call] | None = None
         self.queue: Callable[[Call], bool] | None = None

@@ -15,7 +15,7 @@ from micro.codec.contract import Decoder, Encoder
 from micro.concurrency.threads import Threads
 from micro.context import Context, ambient_context
 from micro.deadline import AmbientDeadline, ambient_deadline
-from micro.errors import ResourceExhausted
+from micro.errors import DeadlineExceeded, ResourceExhausted
 from micro.handlers.endpoint import Endpoint
 from micro.message import Message
 from micro.middleware import Next, Request, Response
@@ -172,7 +172,7 @@ class Execution:
         """Run a function in a thread, which keeps the call's slots until it has ended."""
         call.threaded = True
         name, ended = call.mounted.endpoint.name, partial(self._thread_ended, call)
-        return self._threads.run(name, function, *args, ended=ended)
+        return self._threads.run(name, _run_in_time, call, function, *args, ended=ended)
 
     async def _answer(self, call: Call, context: Context) -> None:
         """Run a unary handler and send its response."""
@@ -232,6 +232,14 @@ class Execution:
             if len(mounted.coders) < _MAX_CODERS:
                 mounted.coders[kind] = coders
         return coders
+
+
+def _run_in_time(call: Call, function: Callable[..., Any], *args: Any) -> Any:
+    """Run a plain handler, unless its time was over before its thread began."""
+    if call.deadline is not None and call.deadline.remaining() <= 0:
+        raise DeadlineExceeded("the request waited too long")
+    meter = call.meter
+    return function(*args) if meter is None else meter.call(function, *args)
 
 
 def _runs(call: Call) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from micro.concurrency.limiter import Admission
@@ -29,12 +31,16 @@ class Work:
         self.cost = cost
         self.started: list[str] = []
         self._ready = 0
-        self.pacer = Pacer[str](self._start)
+        self.timers: list[tuple[float, Callable[[], object]]] = []
+        self.pacer = Pacer[str](self._start, self._call_later)
 
     def _start(self, item: str, now: float) -> bool:
         self.started.append(item)
         self._ready += 1
         return True
+
+    def _call_later(self, seconds: float, act: Callable[[], object]) -> None:
+        self.timers.append((self.clock.now + seconds, act))
 
     def admit(self, lane: Lane[str], item: str, patience: float = 10.0) -> Admission:
         admission = self.pacer.admit(lane, item, self.clock.now, patience)
@@ -113,3 +119,53 @@ def test_an_item_that_is_withdrawn_does_not_start(clock: Clock) -> None:
     for _ in range(40):
         work.turn()
     assert len(work.started) == 69
+
+
+def test_lanes_share_the_processor_by_cost_and_not_by_count(clock: Clock) -> None:
+    work, heavy, light = Work(clock, 0.001), Lane[str](), Lane[str]()
+    for lane, cost in ((heavy, 0.01), (light, 0.001)):
+        lane.cost.note(0.0)
+        lane.cost.note(cost)
+    for n in range(200):
+        work.admit(heavy, f"heavy {n}")
+        work.admit(light, f"light {n}")
+    work.pacer.work.seconds = 100.0
+    before = len(work.started)
+    for _ in range(6):
+        work.turn()
+
+    started = [item.split()[0] for item in work.started[before:]]
+    assert started.count("light") > 4 * max(1, started.count("heavy"))
+
+
+def test_items_that_wait_for_the_bound_on_work_start_when_others_end(clock: Clock) -> None:
+    work, lane = Work(clock, 0.00001), Lane[str]()
+    lane.cost.note(0.0)
+    lane.cost.note(0.01)
+    window = work.pacer.work
+    epochs = [window.add(0.01) for n in range(30) if work.admit(lane, f"{n}") is RUN]
+    work.turn()
+    in_flight = len(work.started)
+    for epoch in epochs[:5]:
+        epoch[0] -= 0.01
+    work.pacer.resume()
+
+    assert in_flight < 30
+    assert len(work.started) > in_flight
+
+
+def test_items_held_up_by_work_that_only_waits_start_in_time(clock: Clock) -> None:
+    work, lane = Work(clock, 0.00001), Lane[str]()
+    lane.cost.note(0.0)
+    lane.cost.note(0.01)
+    for n in range(30):
+        if work.admit(lane, f"{n}") is RUN:
+            work.pacer.work.add(0.01)
+    work.turn()
+    for _ in range(100):
+        due, act = work.timers.pop(0) if work.timers else (clock.now, lambda: None)
+        clock.now = max(clock.now, due)
+        act()
+        work.turn()
+
+    assert not lane.waiting

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from micro import Client, MicroError
+from micro.names import camel_case
 from micro.scope import Scope, open_scope
 from micro.service import open_client
 from micro.settings.load import Settings
@@ -132,7 +133,7 @@ class Load:
         try:
             answer = await self.client.call(
                 "points",
-                f"Points.{kind.capitalize()}",
+                f"Points.{camel_case(kind)}",
                 job,
                 timeout=self.timeout,
                 retries=self.retries,

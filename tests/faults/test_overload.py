@@ -8,6 +8,7 @@ import time
 import pytest
 
 from micro import Message
+from micro.names import camel_case
 from micro_nats.wire.envelope import bundle_of, pack_message
 from tests.faults.clock import lasts, succeeds
 from tests.faults.load import client_of, run_load, within
@@ -79,7 +80,7 @@ DEADLINE_SECONDS = 1.0
 
 
 async def call_in_turn(client, kind: str, seconds: float) -> int:
-    """Call from four workers, each call after the last one's answer; how many were answered."""
+    """Call from eight workers, each call after the last one's answer; how many were answered."""
     done = 0
     end = time.monotonic() + seconds
 
@@ -87,20 +88,23 @@ async def call_in_turn(client, kind: str, seconds: float) -> int:
         nonlocal done
         while time.monotonic() < end:
             job = {"number": -1, "seconds": CPU_SECONDS}
-            await client.call("points", f"Points.{kind.capitalize()}", job)
+            await client.call("points", f"Points.{camel_case(kind)}", job)
             done += 1
 
-    await asyncio.gather(*(work() for _ in range(4)))
+    await asyncio.gather(*(work() for _ in range(8)))
     return done
 
 
 @pytest.mark.slow  # it measures the processor, so it needs the machine to itself
+@pytest.mark.parametrize("kind", ["burn", "burn_later", "burn_after_wait", "burn_in_thread"])
 @pytest.mark.parametrize(("factor", "share"), [(1.5, 0.9), (3.0, 0.9), (10.0, 0.8)])
 async def test_handlers_that_use_the_processor_keep_their_pace_under_overload(
-    server, tmp_path, verdict, factor, share
+    server, tmp_path, verdict, factor, share, kind
 ) -> None:
+    way = kind.replace("burn", "handlers that use it").replace("_", " ")
     row = verdict(
-        f"{factor:g} times as many calls as the processor has time for (5 ms each), default limits",
+        f"{factor:g} times as many calls as the processor has time for (5 ms each; {way}), default "
+        "limits",
         f"answers per second of processor >= {share:.0%} of those without overload, refusals are "
         "429, no handler begins after its deadline (1 s), a light endpoint goes on answering",
     )
@@ -109,21 +113,21 @@ async def test_handlers_that_use_the_processor_keep_their_pace_under_overload(
         client_of(server.address) as other,
     ):
         program = fleet["n1"]
-        await call_in_turn(client, "burn", 0.3)
+        await call_in_turn(client, kind, 0.3)
         # Per second of its processor: the machine has other things to do, too.
         used = program.cpu()
-        done = await call_in_turn(client, "burn", 2.0)
+        done = await call_in_turn(client, kind, 2.0)
         used = program.cpu() - used
         capacity, rate = done / used, done / 2.0 * factor
         options = {"retries": 0, "timeout": DEADLINE_SECONDS}
         before = program.cpu()
         async with (
             run_load(other, rate=10, kinds=("read",), **options) as light,
-            run_load(client, rate=rate, kinds=("burn",), seconds=CPU_SECONDS, **options) as load,
+            run_load(client, rate=rate, kinds=(kind,), seconds=CPU_SECONDS, **options) as load,
         ):
             await lasts(3.0)
         spent = program.cpu() - before
-        began = {number: moment for number, _, moment in fleet.journal.entries("burn")}
+        began = {number: moment for number, _, moment in fleet.journal.entries(kind)}
 
     answered = [call for call in load.calls if not call.error]
     late = [c for c in load.calls if began.get(c.number, 0.0) > c.started + DEADLINE_SECONDS]

@@ -30,14 +30,21 @@ MAX_QUEUED = 256
 MAX_QUEUED_BYTES = 8 << 20
 """Bytes of bundles that may wait, for all sockets of a connection together."""
 
+MAX_WAIT_SECONDS = 0.05
+"""Under long turns a batch waits no longer than this and one turn more, whatever their budget is:
+what decides about requests, and refuses them, must see them in time."""
+
 Deliver = Callable[[Sequence[Message], float], None]
 """Receives a batch, and the seconds that it waited on its way if they are known."""
 
 
 class _Batch:
-    __slots__ = ("deliver", "messages", "size")
+    __slots__ = ("arrived", "deliver", "messages", "size")
 
-    def __init__(self, deliver: Deliver, messages: Sequence[Message], size: int) -> None:
+    def __init__(
+        self, deliver: Deliver, messages: Sequence[Message], size: int, arrived: float
+    ) -> None:
+        self.arrived = arrived
         self.deliver = deliver
         self.messages = messages
         self.size = size
@@ -92,16 +99,18 @@ class InboundScheduler:
         count = max(MIN_BATCH, awaited // 2) if awaited else len(messages)
         # Each batch counts as its share; a last one that is smaller counts for a little more.
         share = size * min(count, len(messages)) // len(messages)
+        now = self._loop.time()
         for start in range(0, len(messages), count):
             self._bytes += share
-            self._queue.append(_Batch(deliver, messages[start : start + count], share))
+            self._queue.append(_Batch(deliver, messages[start : start + count], share, now))
         while len(self._queue) > MAX_QUEUED or self._bytes > MAX_QUEUED_BYTES:
             self._deliver_next()
 
     def after(self, act: Callable[[], None]) -> None:
         """Call `act` when all that arrived before has been delivered."""
         if self._queue:
-            self._queue.append(_Batch(lambda messages, delay: act(), (), 0))  # noqa: ARG005
+            now = self._loop.time()
+            self._queue.append(_Batch(lambda messages, delay: act(), (), 0, now))  # noqa: ARG005
         else:
             act()
 
@@ -126,14 +135,21 @@ class InboundScheduler:
         self._budget = budget = max(MIN_BATCH, min(_MAX_BATCH, self._backlog // _SHARE))
         while self._queue and self._budget > 0:
             self._budget -= self._deliver_next()
+        if self._queue:
+            self._deliver_overdue()
         self._due = bool(self._queue) or self._budget < budget
         if self._due:
             self._loop.call_soon(self._turn, context=self._context)
+
+    def _deliver_overdue(self) -> None:
+        due = self._loop.time() - MAX_WAIT_SECONDS
+        while self._queue and self._queue[0].arrived < due:
+            self._deliver_next()
 
     def _deliver_next(self) -> int:
         """Deliver what came first; returns how many messages that was."""
         item = self._queue.popleft()
         self._backlog -= len(item.messages)
         self._bytes -= item.size
-        item.deliver(item.messages, 0.0)
+        item.deliver(item.messages, self._loop.time() - item.arrived)
         return len(item.messages)

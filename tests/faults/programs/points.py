@@ -72,6 +72,15 @@ async def burn_later(job: Job) -> Done:
 
 
 @service.handler
+async def burn_after_wait(job: Job) -> Done:
+    """Wait as for a database, then use the processor for the answer."""
+    await asyncio.sleep(0.02)
+    note("burn_after_wait", job.number)
+    burn_processor(job.seconds)
+    return Done(number=job.number, node=NODE)
+
+
+@service.handler
 def burn_in_thread(job: Job) -> Done:
     note("burn_in_thread", job.number)
     burn_processor(job.seconds)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -12,6 +14,7 @@ from micro_nats.devserver import NatsServer
 from micro_nats.transport.inbound import (
     MAX_QUEUED,
     MAX_QUEUED_BYTES,
+    MAX_WAIT_SECONDS,
     MIN_BATCH,
     InboundScheduler,
 )
@@ -120,3 +123,20 @@ async def test_headers_count_for_the_bound_in_bytes(
         await arrivals.wait_for(1)
 
     assert sizes == [pytest.approx(500_000, abs=100)]
+
+
+async def test_what_waited_through_a_long_turn_is_delivered_at_once_with_its_age() -> None:
+    scheduler, delays = InboundScheduler(), []
+
+    def deliver(_messages: Sequence[Message], delay: float) -> None:
+        delays.append(delay)
+
+    for number in range(8 * MIN_BATCH):
+        scheduler.push(deliver, [Message({}, b"%d" % number)], 10)
+    turn_ends = time.monotonic() + 1.2 * MAX_WAIT_SECONDS
+    while time.monotonic() < turn_ends:
+        continue
+    await asyncio.sleep(0)
+
+    assert len(delays) == 8 * MIN_BATCH
+    assert delays[-1] > MAX_WAIT_SECONDS
