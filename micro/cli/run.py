@@ -81,7 +81,7 @@ def run(ctx: click.Context, targets: Sequence[str], workers: int, reload: bool) 
 def _run_supervised(link: SupervisorLink, targets: Sequence[str]) -> int:
     """Run as a worker: the supervisor gives the flags and answers health checks."""
     flags = link.flags()
-    settings = replace(load_settings(flags, lenient=True), health_address="")
+    settings = replace(load_settings(flags, lenient=True), health_address="", metrics_address="")
     setup_logging(settings.log_level, settings.log_format)
     definitions = [define(service) for service in load_services(targets)]
     settings = _shared(definitions, settings, flags)
@@ -117,6 +117,7 @@ async def _supervise(
         ),
         changes=watch_changes({source_folder(target) for target in targets}) if reload else None,
         health_address=settings.health_address,
+        metrics_address=settings.metrics_address,
     )
     async with with_server(settings):
         return await supervisor.run()

@@ -15,12 +15,16 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from micro.cli.totals import Totals
 from micro.cli.workers import Worker, start_worker
 from micro.errors import Unavailable
 from micro.runtime.ending import EXIT_USAGE
 from micro.runtime.health import serve_health
+from micro.runtime.measuring import serve_metrics
 from micro.runtime.signals import StopSignals, on_signal, stop_signals
 from micro.scope import Scope, open_scope
+from micro.telemetry.exposition import join
+from micro.telemetry.metrics import Sample
 
 __all__ = ["Pauses", "Supervisor"]
 
@@ -78,6 +82,7 @@ class Supervisor:
         pauses: How long to wait.
         changes: Each item says which files have changed.
         health_address: Where to answer health checks for all workers; empty for nowhere.
+        metrics_address: Where to show the metrics of all workers; empty for nowhere.
     """
 
     def __init__(
@@ -88,12 +93,15 @@ class Supervisor:
         pauses: Pauses | None = None,
         changes: AsyncIterator[set[Path]] | None = None,
         health_address: str = "",
+        metrics_address: str = "",
     ) -> None:
         self._places = [_Place(name, command) for name, command in commands]
         self._flags = flags
         self._pauses = pauses or Pauses()
         self._changes = changes
         self._health_address = health_address
+        self._metrics_address = metrics_address
+        self._totals = Totals()
         self._replace = asyncio.Event()
         self._failed = asyncio.Event()
         self._code = 0
@@ -108,7 +116,7 @@ class Supervisor:
             0 if every worker stopped in good order, 1 if one did not, 2 if one cannot run at all.
 
         Raises:
-            ConfigError: the health address cannot be bound.
+            ConfigError: an address cannot be bound.
         """
         async with AsyncExitStack() as stack:
             self._signals = stack.enter_context(
@@ -120,6 +128,11 @@ class Supervisor:
                     serve_health(self._health_address, self.check)
                 )
                 _log.info("health checks of all workers at http://%s/livez and /readyz", bound)
+            if self._metrics_address:
+                bound = await stack.enter_async_context(
+                    serve_metrics(self._metrics_address, self.samples)
+                )
+                _log.info("metrics of all workers at http://%s/metrics", bound)
             self._scope = await stack.enter_async_context(open_scope())
             await self._run_workers()
         # A worker that was told to stop before it could listen for that ends by the signal itself.
@@ -137,6 +150,23 @@ class Supervisor:
         async with open_scope() as scope:
             checks = [scope.start(self._check(place)) for place in self._places]
             await asyncio.wait(checks)
+
+    async def samples(self) -> Iterable[Sample]:
+        """What all workers have counted together.
+
+        A worker that does not answer is shown as it was, and its `micro.worker.up` is 0.
+        """
+        serving = {each.name: each.worker for each in self._places if each.worker is not None}
+        answered = await self._totals.renew(serving)
+        self._forget_ended()
+        alive = (worker.samples for worker in self._workers)
+        return join([answered, self._totals.ended, *alive])
+
+    def _forget_ended(self) -> None:
+        for worker in self._workers:
+            if not worker.alive:
+                self._totals.keep(worker)
+        self._workers = [worker for worker in self._workers if worker.alive]
 
     async def _check(self, place: _Place) -> None:
         if place.worker is None:
@@ -192,7 +222,8 @@ class Supervisor:
     async def _launch(self, place: _Place) -> Worker:
         """Start a process and wait until it has said whether it is exclusive."""
         worker = await start_worker(place.command, self._flags, self._scope)
-        self._workers = [*(one for one in self._workers if one.alive), worker]
+        self._forget_ended()
+        self._workers.append(worker)
         await worker.introduced()
         return worker
 

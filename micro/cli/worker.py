@@ -8,27 +8,30 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from micro.errors import MicroError
-from micro.runtime.health import CHECK_SECONDS, Check
+from micro.runtime.health import CHECK_SECONDS
+from micro.runtime.process import Program
 from micro.scope import open_scope
 
-__all__ = ["SUPERVISOR_FD", "SupervisorLink", "encode"]
+__all__ = ["MAX_MESSAGE_BYTES", "SUPERVISOR_FD", "SupervisorLink", "encode"]
 
 SUPERVISOR_FD = "MICRO_SUPERVISOR_FD"
 """The variable with the number of the descriptor that leads to the supervisor."""
 
-MAX_MESSAGE_BYTES = 1 << 20
+MAX_MESSAGE_BYTES = 4 << 20
+LAST_REPORT_SECONDS = 1.0
 
 
 class SupervisorLink:
     """The socket to the supervisor. Messages are JSON objects, one per line.
 
     From the supervisor: `{"flags": [...]}` first, `{"start": true}` when the worker may start,
-    `{"check": n}` to ask for readiness. From the worker: `{"exclusive": bool}` before it starts,
-    `{"ready": true}`, and `{"check": n, "problem": "..."}`.
+    `{"check": n}` to ask for readiness, `{"measure": n}` to ask for metrics. From the worker:
+    `{"exclusive": bool}` before it starts, `{"ready": true}`, `{"check": n, "problem": "..."}`,
+    `{"measure": n, "samples": [...]}`, and `{"samples": [...]}` once more when it ends.
 
     Flags come this way because arguments of a process can be read by every user of the machine.
     """
@@ -60,13 +63,14 @@ class SupervisorLink:
         self._receive()
 
     @asynccontextmanager
-    async def observe(self, check: Check) -> AsyncIterator[Callable[[], None]]:
-        """Answer the supervisor's checks inside a block; see `Observer`."""
+    async def observe(self, program: Program) -> AsyncIterator[Callable[[], None]]:
+        """Answer the supervisor inside a block; see `Observer`."""
         reader, writer = await asyncio.open_unix_connection(sock=self._socket)
         try:
             async with open_scope() as scope:
-                scope.start(_answer(reader, writer, check), name="micro.supervisor")
+                scope.start(_answer(reader, writer, program), name="micro.supervisor")
                 yield lambda: writer.write(encode({"ready": True}))
+            await _report_last(writer, program)
         finally:
             writer.close()
 
@@ -87,17 +91,35 @@ def encode(message: dict[str, object]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, check: Check) -> None:
+async def _answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, program: Program
+) -> None:
     while line := await reader.readline():
         message = json.loads(line)
-        problem = ""
-        try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                await check()
-        except TimeoutError:
-            problem = "the check did not end in time"
-        except MicroError as error:
-            problem = error.detail or error.status
-        writer.write(encode({**message, "problem": problem}))
+        if "measure" in message:
+            writer.write(encode({**message, "samples": [*await program.samples()]}))
+        else:
+            writer.write(encode({**message, "problem": await _problem_of(program)}))
     # The supervisor is gone, however it went: stop as if it had said so.
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _problem_of(program: Program) -> str:
+    """Why a program is not ready; empty when it is."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await program.check()
+    except TimeoutError:
+        return "the check did not end in time"
+    except MicroError as error:
+        return error.detail or error.status
+    return ""
+
+
+async def _report_last(writer: asyncio.StreamWriter, program: Program) -> None:
+    """Send what was counted up to the end, so that the totals of all workers keep it."""
+    writer.transport.set_write_buffer_limits(0)
+    writer.write(encode({"samples": [*await program.samples()]}))
+    with suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(LAST_REPORT_SECONDS):
+            await writer.drain()

@@ -10,16 +10,20 @@ import signal
 import socket
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Sequence
+from typing import Any, cast
 
-from micro.cli.worker import SUPERVISOR_FD, encode
+from micro.cli.worker import MAX_MESSAGE_BYTES, SUPERVISOR_FD, encode
 from micro.errors import Unavailable
 from micro.scope import Scope, open_scope
+from micro.telemetry.metrics import MetricKind, Sample
 
 __all__ = ["Worker", "start_worker"]
 
 _log = logging.getLogger("micro.cli")
 
 CHECK_SECONDS = 3.0
+MEASURE_SECONDS = 0.2
+LAST_MESSAGE_SECONDS = 0.2
 
 
 class Worker:
@@ -29,6 +33,7 @@ class Worker:
         exclusive: It cannot run beside another one, because it has a fixed id or address.
         ready: Its services have become ready.
         code: The exit code once it has ended.
+        samples: What it counted, as far as it has told.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class Worker:
         self.exclusive = False
         self.ready = False
         self.code = 0
+        self.samples: list[Sample] = []
         self._process = process
         self._reader = reader
         self._writer = writer
@@ -44,7 +50,7 @@ class Worker:
         self._settled = asyncio.Event()
         self._ended = asyncio.Event()
         self._answers: dict[int, asyncio.Future[str]] = {}
-        self._checks = 0
+        self._asked = 0
 
     @property
     def alive(self) -> bool:
@@ -91,26 +97,41 @@ class Worker:
         """
         if not self.ready or not self.alive:
             raise Unavailable("it has not started")
-        self._checks += 1
-        number = self._checks
-        answer = self._answers[number] = asyncio.get_running_loop().create_future()
-        self._write({"check": number})
+        if problem := await self._ask("check", CHECK_SECONDS):
+            raise Unavailable(problem)
+
+    async def measure(self) -> bool:
+        """Renew `samples`; whether it answered within 0.2 s."""
+        if not self.alive:
+            return False
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                problem = await answer
+            await self._ask("measure", MEASURE_SECONDS)
+        except Unavailable:
+            return False
+        return True
+
+    async def _ask(self, kind: str, seconds: float) -> str:
+        self._asked += 1
+        number = self._asked
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        self._write({kind: number})
+        try:
+            async with asyncio.timeout(seconds):
+                return await answer
         except TimeoutError:
-            raise Unavailable(f"no answer within {CHECK_SECONDS:g} s") from None
+            raise Unavailable(f"no answer within {seconds:g} s") from None
         finally:
             del self._answers[number]
-        if problem:
-            raise Unavailable(problem)
 
     async def follow(self) -> None:
         """Take what it says until it ends, and note how it ended."""
         # Not until its socket ends: a child that it has forked may hold that open.
         async with open_scope() as scope:
-            scope.start(self._read(), name="micro.supervisor.read")
+            reading = scope.start(self._read(), name="micro.supervisor.read")
             self.code = await self._process.wait()
+            # Its last message may still wait in the socket.
+            await asyncio.wait((reading,), timeout=LAST_MESSAGE_SECONDS)
         self._writer.close()
         for event in (self._introduced, self._settled, self._ended):
             event.set()
@@ -131,13 +152,21 @@ class Worker:
             self.ready = True
             self._settled.set()
         else:
-            answer = self._answers.get(int(str(message.get("check"))))
+            if "samples" in message:
+                self.samples = [_sample(each) for each in cast(list[Any], message["samples"])]
+            number = message.get("check", message.get("measure", 0))
+            answer = self._answers.get(int(str(number)))
             if answer is not None and not answer.done():
-                answer.set_result(str(message.get("problem")))
+                answer.set_result(str(message.get("problem", "")))
 
     def _write(self, message: dict[str, object]) -> None:
         if not self._writer.is_closing():
             self._writer.write(encode(message))
+
+
+def _sample(fields: list[Any]) -> Sample:
+    name, value, attributes, kind, description, counts, seconds = fields
+    return Sample(name, value, attributes, MetricKind(kind), description, tuple(counts), seconds)
 
 
 async def start_worker(command: Sequence[str], flags: Sequence[str], scope: Scope) -> Worker:
@@ -163,7 +192,7 @@ async def start_worker(command: Sequence[str], flags: Sequence[str], scope: Scop
     finally:
         theirs.close()
     try:
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
     except BaseException:
         process.kill()
         raise

@@ -276,7 +276,7 @@ class ServiceRunner:
         self._stack.enter_context(definition.runs.enter(self))
         self._stack.enter_context(metrics.observe(self._backends.counters, MetricKind.COUNTER))
         bounds = server_options(settings, layers)
-        self._server = await enter(Server(self.name, codecs, bounds, counters=metrics.server))
+        self._server = await enter(Server(self.name, codecs, bounds, metrics))
         self._stack.enter_context(metrics.observe(self._server.gauges))
         self._subscribers = await enter(
             Subscribers(

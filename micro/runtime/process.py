@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from functools import partial
 from importlib.util import find_spec
@@ -26,12 +26,13 @@ from micro.runtime.ending import (
     end_process_soon,
     last_resort,
 )
-from micro.runtime.health import Check, serve_health
+from micro.runtime.health import serve_health
 from micro.runtime.lifecycle import ServiceRunner
+from micro.runtime.measuring import samples_of, serve_metrics
 from micro.runtime.signals import stop_signals
 from micro.settings.load import PARTS, Settings, find_log_format, variable_hints
 from micro.telemetry.logs import setup_logging
-from micro.telemetry.metrics import MetricKind
+from micro.telemetry.metrics import MetricKind, Sample
 from micro.telemetry.printable import printable
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "EXIT_UNREACHABLE",
     "EXIT_USAGE",
     "Observer",
+    "Program",
     "load_plugins",
     "open_backends",
     "report_failure",
@@ -55,10 +57,31 @@ SPREAD_SECONDS = 0.1
 STOP_MARGIN_SECONDS = 5.0
 """What a stop may take beyond `shutdown_timeout` before the process is ended."""
 
-Observer = Callable[[Check], AbstractAsyncContextManager[Callable[[], None]]]
+
+class Program:
+    """The services of this process, as what watches it sees them."""
+
+    def __init__(self, runners: Sequence[ServiceRunner]) -> None:
+        self._runners = runners
+
+    async def check(self) -> None:
+        """Return if every service is ready.
+
+        Raises:
+            Unavailable: one is not.
+        """
+        for runner in self._runners:
+            await runner.check()
+
+    async def samples(self) -> Iterable[Sample]:
+        """Everything that its services have counted."""
+        return samples_of(self._runners)
+
+
+Observer = Callable[[Program], AbstractAsyncContextManager[Callable[[], None]]]
 """Watches a program from before its start to after its stop.
 
-It is given a check of readiness and gives a function that is called once all services are ready.
+It gives a function that is called once all services are ready.
 """
 
 
@@ -162,17 +185,18 @@ async def _start_all(
     """Start observers, so that they can say from the first moment what is going on, and services.
 
     Raises:
-        ConfigError: the health address cannot be bound.
+        ConfigError: an address cannot be bound.
     """
 
-    async def check() -> None:
-        for runner in runners:
-            await runner.check()
-
+    program = Program(runners)
+    enter = stack.enter_async_context
     if settings.health_address:
-        address = await stack.enter_async_context(serve_health(settings.health_address, check))
+        address = await enter(serve_health(settings.health_address, program.check))
         _log.info("health checks at http://%s/livez and /readyz", address)
-    notify = [await stack.enter_async_context(observer(check)) for observer in observers]
+    if settings.metrics_address:
+        address = await enter(serve_metrics(settings.metrics_address, program.samples))
+        _log.info("metrics at http://%s/metrics", address)
+    notify = [await enter(observer(program)) for observer in observers]
     shared = await stack.enter_async_context(open_backends(runners, settings))
     for runner in runners:
         backends = shared

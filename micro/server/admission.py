@@ -31,6 +31,7 @@ __all__ = ["AdmissionControl"]
 _PATIENCE_SHARE = 0.5
 """The share of a call's time that it may wait; the rest is for its handler."""
 
+_SUCCESS = 200
 _LOOP_BUSY = "its event loop is busy"
 
 
@@ -139,6 +140,10 @@ class AdmissionControl(Requests):
             self._scope.release(call.task)
         if call.held:
             process_budget().release(call.held)
+        code = call.code
+        call.mounted.durations.observe(
+            time.monotonic() - call.since, 0 if code == _SUCCESS else code
+        )
         if self._reports.access_log:
             self._reports.ended(call)
         call.replies.finish(call)

@@ -16,6 +16,7 @@ from micro.errors import MicroError
 from micro.handlers.endpoint import Endpoint
 from micro.message import Message
 from micro.middleware import Next
+from micro.telemetry.durations import Durations
 from micro.wire.flow import ReceiveWindow, SendCredit
 from micro.wire.headers import ID, STREAM
 
@@ -100,6 +101,7 @@ class Mounted:
         lane: Where its calls wait for the event loop.
         streams: Whether its calls are streams.
         coders: What reads requests and writes responses, by content type.
+        durations: Where the time that its calls take is counted.
         cap: Seconds that a call may take, though its client would wait for longer.
 
     Args:
@@ -111,6 +113,7 @@ class Mounted:
         "cap",
         "chain",
         "coders",
+        "durations",
         "endpoint",
         "is_bare",
         "lane",
@@ -126,8 +129,10 @@ class Mounted:
         *,
         is_bare: bool,
         timeout: float,
+        durations: Durations,
     ) -> None:
         self.endpoint = endpoint
+        self.durations = durations
         self.chain = chain
         self.is_bare = is_bare
         self.cap = endpoint.timeout

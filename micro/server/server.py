@@ -23,7 +23,7 @@ from micro.server.execution import Execution, Host
 from micro.server.options import ServerOptions
 from micro.server.outcomes import Outcomes
 from micro.server.reports import Reports
-from micro.telemetry.metrics import ServerCounters
+from micro.telemetry.metrics import Metrics
 from micro.transport.contract import Receiver, Socket
 
 __all__ = ["Server", "ServerOptions"]
@@ -42,7 +42,7 @@ class Server:
         name: The service's name, the `id` of its errors.
         codecs: Reads requests and writes responses.
         options: Bounds and layers.
-        counters: Where it counts; its own when not given.
+        metrics: Where it counts; its own when not given.
 
     Attributes:
         counters: What happened so far.
@@ -53,11 +53,12 @@ class Server:
         name: str,
         codecs: Codecs,
         options: ServerOptions | None = None,
-        counters: ServerCounters | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.name = name
         self.options = options or ServerOptions()
-        self.counters = counters or ServerCounters()
+        self._metrics = metrics or Metrics()
+        self.counters = self._metrics.server
         self._codecs = codecs
         self._mounted: dict[str, Mounted] = {}
         self._channels: set[ServerChannel] = set()
@@ -118,6 +119,7 @@ class Server:
                 self._limits(endpoint, shared=shared),
                 is_bare=not layers and not endpoint.blocking,
                 timeout=self.options.timeout,
+                durations=self._metrics.calls_of(endpoint.name),
             )
 
     def named(self, node: str) -> None:

@@ -113,6 +113,7 @@ class Settings:
         60.0, "for the handling of one event; 0 for no limit"
     )
     health_address: Text = _setting("", "host:port for /livez and /readyz; none if not given")
+    metrics_address: Text = _setting("", "host:port for /metrics (Prometheus); none if not given")
     stall_threshold: DurationOrZero = _setting(
         0.25, "of a blocked event loop, to log where it is blocked; 0 to turn off"
     )

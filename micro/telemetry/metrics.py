@@ -14,6 +14,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from micro.telemetry.durations import Durations
+
 __all__ = [
     "ClientCounters",
     "MetricKind",
@@ -39,6 +41,8 @@ class MetricKind(StrEnum):
     """Goes up and down; values are added."""
     MAXIMUM = "maximum"
     """Goes up and down; the largest value counts."""
+    HISTOGRAM = "histogram"
+    """Durations, counted by bucket; buckets are added."""
 
 
 class Sample(NamedTuple):
@@ -50,6 +54,9 @@ class Sample(NamedTuple):
         attributes: What tells it from others of the same name, such as the subscriber.
         kind: What the value is.
         description: One sentence for people; empty when its source gives none.
+        counts: Of a histogram: how many durations fell into each bucket; see `BOUNDS_SECONDS`.
+            The value is the number of all.
+        seconds: Of a histogram: the sum of the durations.
     """
 
     name: str
@@ -57,6 +64,8 @@ class Sample(NamedTuple):
     attributes: Mapping[str, str] = _NO_ATTRIBUTES
     kind: MetricKind = MetricKind.COUNTER
     description: str = ""
+    counts: tuple[int, ...] = ()
+    seconds: float = 0.0
 
 
 def _counter(description: str) -> Any:
@@ -121,12 +130,17 @@ class Metrics(Mapping[str, float]):
         self.client = ClientCounters()
         self.publisher = PublisherCounters()
         self._subscribers: dict[str, SubscriberCounters] = {}
+        self._calls: dict[str, Durations] = {}
         self._sources: list[tuple[Source, MetricKind]] = []
         self._ended: Counter[str] = Counter()
 
     def subscriber(self, name: str) -> SubscriberCounters:
         """The counters of the subscriber of that name."""
         return self._subscribers.setdefault(name, SubscriberCounters())
+
+    def calls_of(self, endpoint: str) -> Durations:
+        """How long calls of an endpoint took at this server, from their arrival to their end."""
+        return self._calls.setdefault(endpoint, Durations())
 
     @contextmanager
     def observe(self, source: Source, kind: MetricKind = MetricKind.GAUGE) -> Iterator[None]:
@@ -148,6 +162,8 @@ class Metrics(Mapping[str, float]):
         yield from _read("micro.publisher", self.publisher)
         for name, counters in self._subscribers.items():
             yield from _read("micro.subscriber", counters, {"subscriber": name})
+        for name, durations in self._calls.items():
+            yield from _durations("rpc.server.call.duration", durations, {"rpc.method": name})
         yield from (Sample(name, total) for name, total in self._ended.items())
         for source, kind in self._sources:
             for name, value in source().items():
@@ -176,6 +192,24 @@ class Metrics(Mapping[str, float]):
 
 def _add(one: float, other: float) -> float:
     return one + other
+
+
+def _durations(name: str, durations: Durations, attributes: Mapping[str, str]) -> Iterator[Sample]:
+    for error, histogram in durations:
+        yield Sample(
+            name=name,
+            value=sum(histogram.counts),
+            attributes={**attributes, "error.type": error} if error else attributes,
+            kind=MetricKind.HISTOGRAM,
+            description=_DURATIONS[name],
+            counts=tuple(histogram.counts),
+            seconds=histogram.seconds,
+        )
+
+
+_DURATIONS = {
+    "rpc.server.call.duration": "Seconds from a request's arrival to the end of its call.",
+}
 
 
 def _read(

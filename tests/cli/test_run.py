@@ -18,6 +18,8 @@ from micro.errors import PluginError
 from micro.settings.load import Settings
 from micro_nats.devserver import run_server
 
+ANN = '{"user": "ann", "points": 5}'
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_in_good_order(number, nats, points_file, program) -> None:
@@ -269,3 +271,41 @@ def status_of(address, path):
     except urllib.error.HTTPError as error:
         with error:
             return error.code
+
+
+def test_the_metrics_of_all_workers_are_shown_together_and_outlive_them(
+    nats, points_file, program, micro
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = "{}:{}".format(*probe.getsockname())
+    running = program(
+        *("run", str(points_file), "--workers", "2", "--metrics-address", address),
+        environ={"MICRO_NATS_ADDRESS": nats},
+    )
+    running.wait_for("ready: points", times=2)
+    for _ in range(3):
+        code, _, problem = micro("call", "points", "Points.Award", ANN, nats=nats)
+        assert code == 0, problem
+    before = page(address)
+    os.kill(running.process.pid, signal.SIGHUP)
+    running.wait_for("is replaced", times=2)
+    after = page(address)
+
+    assert running.stop(signal.SIGTERM) == 0
+    for text in (before, after):
+        calls = sum_of(text, "rpc_server_call_duration_seconds_count", "Points.Award")
+        assert calls == sum_of(text, "micro_server_handled_total") == 3
+        assert sum_of(text, "micro_worker_up") == 2
+        assert sum_of(text, "micro_service_info", 'version="1.0.0"') == 2
+
+
+def page(address: str) -> str:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        text: str = answer.read().decode()
+        return text
+
+
+def sum_of(text: str, name: str, label: str = "") -> float:
+    found = (line for line in text.splitlines() if line.startswith(name) and label in line)
+    return sum(float(line.rpartition(" ")[2]) for line in found)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from micro.errors import ConfigError, Unavailable
-from micro.runtime import health
+from micro.runtime import pages
 from micro.runtime.health import serve_health
 from tests.loops import both_loops, run_on
 
@@ -126,9 +126,9 @@ async def test_probes_that_come_together_share_one_check() -> None:
 def test_idle_connections_do_not_keep_a_probe_out(loop: str) -> None:
     async def work() -> tuple[bytes, int]:
         async with serve_health("127.0.0.1:0", well) as address:
-            idle = [await connect(address) for _ in range(3 * health.MAX_CONNECTIONS)]
+            idle = [await connect(address) for _ in range(3 * pages.MAX_CONNECTIONS)]
             answer = await ask(address, b"GET /readyz HTTP/1.1\r\n\r\n")
-            dropped = idle[: 2 * health.MAX_CONNECTIONS]
+            dropped = idle[: 2 * pages.MAX_CONNECTIONS]
             ends = await asyncio.gather(
                 *(reader.read() for reader, _ in dropped), return_exceptions=True
             )
@@ -139,7 +139,7 @@ def test_idle_connections_do_not_keep_a_probe_out(loop: str) -> None:
     answer, dropped = run_on(loop, work)
 
     assert answer.startswith(b"HTTP/1.1 200")
-    assert dropped == 2 * health.MAX_CONNECTIONS
+    assert dropped == 2 * pages.MAX_CONNECTIONS
 
 
 @both_loops
