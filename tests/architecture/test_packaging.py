@@ -85,6 +85,6 @@ def test_the_wheel_has_all_packages_with_their_types_and_the_licence(wheel: Path
         names = set(archive.namelist())
     roots = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
 
-    assert roots == {"micro", "micro_nats", "micro_sql"}
-    assert {"micro/py.typed", "micro_nats/py.typed", "micro_sql/py.typed"} <= names
+    assert roots == {"micro", "micro_nats", "micro_pytest", "micro_sql"}
+    assert {f"{root}/py.typed" for root in roots} <= names
     assert metadata(wheel).get_all("License-File") == ["LICENSE"]
