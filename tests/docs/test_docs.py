@@ -45,22 +45,6 @@ def test_the_settings_table_is_what_the_program_knows() -> None:
     assert table.replace("\\|", "|") == settings_table()
 
 
-def test_the_first_service_of_the_readme_runs(tmp_path: Path) -> None:
-    block = BLOCK.findall((ROOT / "README.md").read_text())[0]
-    program = tmp_path / "hello.py"
-    program.write_text(
-        block.replace("service.run()", "pass")
-        + "\nimport asyncio\n\nasync def main():\n    async with service.running() as client:\n"
-        '        print(await client.call("hello", "Hello.Greet", Name(name="ann"), Greeting))\n'
-        "\nasyncio.run(main())\n"
-    )
-
-    out = subprocess.run(
-        [sys.executable, program], capture_output=True, text=True, timeout=30, check=True
-    ).stdout
-    assert "Hello, ann!" in out
-
-
 def test_the_parts_in_the_readme_are_typed(tmp_path: Path) -> None:
     hello, parts = BLOCK.findall((ROOT / "README.md").read_text())
     program = tmp_path / "parts.py"
