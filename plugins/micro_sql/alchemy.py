@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from micro.errors import ConfigError
 from micro_sql.database import Database, Session
 from micro_sql.dialect import DIALECTS
+from micro_sql.ending import to_its_end
 
 __all__ = ["AlchemyDatabase"]
 
@@ -53,15 +54,22 @@ class AlchemyDatabase(Database):
         async with AsyncExitStack() as stack:
             if self.dialect.name == "sqlite":
                 await stack.enter_async_context(_one_relay(self._engine))
-            connection = await stack.enter_async_context(self._engine.connect())
+            connection = await stack.enter_async_context(self._connection())
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             if self._engine.driver == "asyncpg":
                 await stack.enter_async_context(_listening(connection, wake))
-            try:
-                yield _Session(connection)
-            finally:
+            yield _Session(connection)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        connection = self._engine.connect()
+        try:
+            yield await to_its_end(connection.__aenter__())
+        finally:
+            if self.dialect.claims:
                 # The pool would keep the locks of a session that was cancelled.
-                await connection.invalidate()
+                await to_its_end(connection.invalidate())
+            await to_its_end(connection.close())
 
 
 class _Session(Session):

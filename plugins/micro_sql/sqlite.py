@@ -7,21 +7,19 @@ import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import aiosqlite
 
 from micro.errors import ConfigError
-from micro.scope import open_scope
 from micro_sql.database import Database, Session
 from micro_sql.dialect import SQLITE
+from micro_sql.ending import to_its_end
 
 __all__ = ["SqliteDatabase", "numbered", "one_relay"]
-
-T = TypeVar("T")
 
 BUSY_TIMEOUT_SECONDS = 10.0
 """How long a statement waits for another writer."""
@@ -86,9 +84,9 @@ class SqliteDatabase(Database):
             self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None
         )
         try:
-            yield await _to_its_end(connection.__aenter__())
+            yield await to_its_end(connection.__aenter__())
         finally:
-            await _to_its_end(connection.close())
+            await to_its_end(connection.close())
 
 
 class _AioSession(Session):
@@ -116,25 +114,6 @@ class _PlainSession(Session):
 
     async def fetch(self, sql: str, *values: object) -> list[Any]:
         return self._connection.execute(numbered(sql), values).fetchall()
-
-
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run something short to its end, and only then pass on a cancellation.
-
-    When opening or closing is cancelled, aiosqlite leaves a thread behind.
-    """
-    cancelled: asyncio.CancelledError | None = None
-    async with open_scope() as scope:
-        task = scope.start(work)
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
-    result: T = task.result()
-    return result
 
 
 @lru_cache(maxsize=256)
