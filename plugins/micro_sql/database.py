@@ -6,14 +6,16 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from micro.concurrency.units import read_duration
 from micro.errors import ConfigError
 from micro_sql.dialect import Dialect
 
-__all__ = ["Database", "Session", "database_of"]
+__all__ = ["Database", "Session", "database_of", "seconds_of"]
 
 
 class Session(ABC):
@@ -86,6 +88,18 @@ def database_of(engine: Any) -> Database:
         f"got {engine!r}; give a path or URL of SQLite, a URL of PostgreSQL, a pool of asyncpg,"
         " an AsyncEngine of SQLAlchemy, or a function that returns one of these"
     )
+
+
+def seconds_of(value: float | str | timedelta, what: str) -> float:
+    """Read an option that is a duration.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        return read_duration(value)
+    except ValueError as error:
+        raise ConfigError(f"{what}: {error}") from None
 
 
 _SQLITE, _POSTGRESQL, _ALCHEMY = "SqliteDatabase", "PostgresqlDatabase", "AlchemyDatabase"

@@ -11,9 +11,8 @@ from itertools import count
 from typing import Any
 
 from micro import Inbox
-from micro.concurrency.units import read_duration
 from micro.errors import Unavailable, UsageError
-from micro_sql.database import Database, Session, database_of
+from micro_sql.database import Database, Session, database_of, seconds_of
 from micro_sql.schema import check_version
 
 __all__ = ["SqlInbox"]
@@ -65,7 +64,7 @@ class SqlInbox(Inbox):
 
     def __init__(self, engine: Any, *, keep: float | str | timedelta = "30d") -> None:
         self._engine = engine
-        self._keep_seconds = int(read_duration(keep))
+        self._keep_seconds = int(seconds_of(keep, "keep of SqlInbox"))
         self._claimed = count(1)
         self._known: tuple[Any, Database] | None = None
         if not callable(engine):

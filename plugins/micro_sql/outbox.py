@@ -11,10 +11,9 @@ from datetime import timedelta
 from typing import Any
 
 from micro import Codec, Outbox, OutboxEvent, Topic
-from micro.concurrency.units import read_duration
 from micro.errors import ConfigError, Unavailable
 from micro_sql.blocking import execute_blocking
-from micro_sql.database import Database, database_of
+from micro_sql.database import Database, database_of, seconds_of
 from micro_sql.relay import Relay
 from micro_sql.schema import check_version
 from micro_sql.statements import INSERT, SLOTS
@@ -66,8 +65,8 @@ class SqlOutbox(Outbox[Any]):
     ) -> None:
         super().__init__(codecs=codecs, content_type=content_type)
         self._engine = engine
-        self._poll = read_duration(poll)
-        self._keep_seconds = int(read_duration(keep))
+        self._poll = seconds_of(poll, "poll of SqlOutbox")
+        self._keep_seconds = int(seconds_of(keep, "keep of SqlOutbox"))
         self._wakers: set[Callable[[], None]] = set()
         self._known: tuple[Any, Database] | None = None
         if not callable(engine):

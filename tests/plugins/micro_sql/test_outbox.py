@@ -3,51 +3,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from micro import OutboxEvent
 from micro.errors import ConfigError, ConnectionLost, PayloadTooLarge
-from micro.scope import open_scope
-from micro.testing import Signal
 from micro_sql import SqlOutbox
 from tests.plugins.micro_sql.conftest import every_driver
 from tests.plugins.micro_sql.places import Place
-
-
-class Sink:
-    """Where relays publish to."""
-
-    def __init__(self, refuse: Callable[[OutboxEvent], None] = lambda _: None) -> None:
-        self.events: list[OutboxEvent] = []
-        self.tries: list[str] = []
-        self._refuse = refuse
-        self._signal = Signal()
-
-    async def __call__(self, event: OutboxEvent) -> None:
-        self.tries.append(event.id)
-        self._refuse(event)
-        self.events.append(event)
-        self._signal.set()
-
-    @property
-    def ids(self) -> list[str]:
-        return [event.id for event in self.events]
-
-    async def until(self, count: int) -> list[str]:
-        await self._signal.until(
-            lambda: len(self.events) >= count, lambda: f"{len(self.events)} of {count} were sent"
-        )
-        return self.ids
-
-
-@asynccontextmanager
-async def relaying(outbox: SqlOutbox, send: Any) -> AsyncIterator[asyncio.Task[None]]:
-    async with open_scope() as scope:
-        yield scope.start(outbox.relay(send))
+from tests.plugins.micro_sql.sink import Sink, relaying
 
 
 async def write(place: Place, outbox: SqlOutbox, *ids: str, **options: Any) -> None:
