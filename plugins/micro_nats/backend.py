@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from micro.backend import Backend, BackendOptions
 from micro.scope import Scope, open_scope
-from micro_nats.broker.core import NatsBroker
+from micro_nats.broker.kept import NatsKeptBroker
 from micro_nats.connection.connection import Connection, open_connection
 from micro_nats.registry.broadcast import NatsRegistry
 from micro_nats.transport.transport import NatsTransport
@@ -27,13 +27,13 @@ class NatsBackend(Backend):
     """
 
     transport: NatsTransport
-    broker: NatsBroker
+    broker: NatsKeptBroker
     registry: NatsRegistry
 
     def __init__(self, connection: Connection, scope: Scope) -> None:
         self.connection = connection
         self.transport = NatsTransport(connection)
-        self.broker = NatsBroker(connection, self.transport.counters)
+        self.broker = NatsKeptBroker(connection, self.transport.counters, scope)
         self.registry = NatsRegistry(connection, self.transport.counters, scope)
 
     async def check(self) -> None:
@@ -60,4 +60,5 @@ async def open_nats(options: BackendOptions) -> AsyncIterator[Backend]:
         try:
             yield backend
         finally:
+            backend.broker.close()
             backend.transport.flush()

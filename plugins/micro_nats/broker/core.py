@@ -41,7 +41,7 @@ class NatsBroker(Broker, Observer):
 
     def __init__(self, connection: Connection, counters: Counters) -> None:
         self._connection = connection
-        self._bare = connection.bare_events
+        self._bare = connection.settings.bare_events
         self._confirmed = ConfirmedPublisher(connection)
         self._known: set[str] = set()
         self._unpaused = 0

@@ -35,13 +35,14 @@ class Connection(Observer):
 
     Attributes:
         inboxes: Subjects for answers.
+        settings: The driver's options, checked.
     """
 
     def __init__(self, options: BackendOptions, scope: Scope) -> None:
         self._options = options
-        self._settings = read_options(options)
-        self.inboxes = Inboxes(self._settings.inbox_prefix, self._settings.reply_prefixes)
-        self._dialer = Dialer(self._settings, scope, self._open_link)
+        self.settings = read_options(options)
+        self.inboxes = Inboxes(self.settings.inbox_prefix, self.settings.reply_prefixes)
+        self._dialer = Dialer(self.settings, scope, self._open_link)
         self._announcer = Announcer(options)
         self._subscriptions = Subscriptions()
         self._observers = Observers()
@@ -73,9 +74,9 @@ class Connection(Observer):
         return self._options.connect_timeout
 
     @property
-    def bare_events(self) -> bool:
-        """Whether events are to be published without go-micro's envelope."""
-        return self._settings.bare_events
+    def info(self) -> Mapping[str, object]:
+        """What the server last said of itself; empty without a connection."""
+        return self._link.info if self._link is not None else {}
 
     @property
     def buffered(self) -> int:
@@ -86,8 +87,7 @@ class Connection(Observer):
     def delay(self) -> float:
         """Seconds that messages may have waited because the server or this process was stopped.
 
-        It is 0 in normal operation, and as long as `watch_delay` was not called.
-        """
+        It is 0 in normal operation, and until `watch_delay` is called."""
         return self._link.liveness.delay if self._link is not None else 0.0
 
     def watch_delay(self) -> None:
@@ -247,8 +247,8 @@ class Connection(Observer):
             greeting,
             self._subscriptions.routes,
             self,
-            ping_interval=self._settings.connect["ping_interval"],
-            max_outstanding_pings=self._settings.connect["max_outstanding_pings"],
+            ping_interval=self.settings.connect["ping_interval"],
+            max_outstanding_pings=self.settings.connect["max_outstanding_pings"],
         )
         if self._watching_delay:
             link.liveness.watch_delay()

@@ -33,7 +33,14 @@ _OURS = {
     "skip_subject_validation",
     "verbose",
 }
-_OWN = ("envelope", "reconnect_wait_max", "reply_prefixes")
+_OWN = (
+    "envelope",
+    "jetstream_api_prefix",
+    "jetstream_domain",
+    "namespace",
+    "reconnect_wait_max",
+    "reply_prefixes",
+)
 _TLS_FILES = ("tls_ca", "tls_cert", "tls_key")
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True}
 _UNTRUTH = {"false": False, "0": False, "no": False, "off": False}
@@ -59,6 +66,8 @@ class ConnectOptions:
         bare_events: Whether events are published without go-micro's envelope.
         reconnect_wait: Seconds before a second try to reconnect; later ones wait longer.
         reconnect_wait_max: The longest wait between two tries, in seconds.
+        namespace: A prefix of kept topics and their streams; empty for none.
+        api_prefix: What the subjects of JetStream's API begin with.
     """
 
     servers: tuple[ServerAddress, ...]
@@ -69,6 +78,8 @@ class ConnectOptions:
     bare_events: bool = False
     reconnect_wait: float = 0.1
     reconnect_wait_max: float = 3.0
+    namespace: str = ""
+    api_prefix: str = "$JS.API"
 
     async def arguments(self, server: ServerAddress) -> dict[str, Any]:
         """The arguments for one try at one server.
@@ -106,6 +117,8 @@ def read_options(options: BackendOptions) -> ConnectOptions:
     envelope = _choice("envelope", driver.pop("envelope", "go-micro"), ("go-micro", "bare"))
     longest = _number("reconnect_wait_max", driver.pop("reconnect_wait_max", 3.0))
     first = _number("reconnect_time_wait", driver.pop("reconnect_time_wait", 0.1))
+    namespace = str(driver.pop("namespace", ""))
+    api_prefix = _api_prefix(driver)
     connect = dict(_DEFAULTS)
     connect.update((name, _convert(name, value)) for name, value in driver.items())
     connect["name"] = options.name or None
@@ -122,7 +135,20 @@ def read_options(options: BackendOptions) -> ConnectOptions:
         bare_events=envelope == "bare",
         reconnect_wait=min(first, longest),
         reconnect_wait_max=longest,
+        namespace=_check_prefix("namespace", namespace) if namespace else "",
+        api_prefix=api_prefix,
     )
+
+
+def _api_prefix(driver: dict[str, Any]) -> str:
+    """Take the two options that say where JetStream's API is; a server knows one of them."""
+    domain = str(driver.pop("jetstream_domain", ""))
+    prefix = str(driver.pop("jetstream_api_prefix", ""))
+    if domain and prefix:
+        raise ConfigError("options jetstream_domain and jetstream_api_prefix: give one of them")
+    if domain:
+        return f"$JS.{_check_prefix('jetstream_domain', domain)}.API"
+    return _check_prefix("jetstream_api_prefix", prefix) if prefix else "$JS.API"
 
 
 def _known() -> dict[str, inspect.Parameter]:

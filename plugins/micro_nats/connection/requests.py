@@ -15,6 +15,7 @@ from micro.concurrency.once import Once
 from micro.errors import (
     ConnectionLost,
     DeadlineExceeded,
+    Forbidden,
     NoResponders,
     ResourceExhausted,
 )
@@ -111,7 +112,8 @@ class Requests(Observer):
             headers: The request's headers.
 
         Raises:
-            NoResponders: no one listens at the subject, or this user may not publish to it.
+            NoResponders: no one listens at the subject.
+            Forbidden: this user may not publish to it.
             DeadlineExceeded: no answer came in time; the request may have been received.
             ConnectionLost: there is no connection, or it broke; the request may have been received.
             InvalidName: the subject or a header cannot be sent.
@@ -167,7 +169,7 @@ class Requests(Observer):
         """Fail the requests that the server did not accept."""
         for request in self._waiting.values():
             if request.subject == subject:
-                request.fail(NoResponders(f"the server does not allow sending to {subject!r}"))
+                request.fail(Forbidden(f"the NATS server does not allow sending to {subject!r}"))
 
     async def _subscribe(self) -> None:
         await self._connection.subscribe(f"{self._prefix}*", self._on_message)
