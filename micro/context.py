@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from contextvars import ContextVar
+from datetime import datetime
 
 from micro.deadline import Deadline
 from micro.errors import UsageError
 
-__all__ = ["Context", "ambient_context"]
+__all__ = ["Context", "DurableContext", "ambient_context"]
 
 
 class Context:
@@ -59,6 +61,18 @@ class Context:
         self.reply_headers: dict[str, str] = {}
         self.stopping_event: asyncio.Event | None = None
 
+    @property
+    def attempt(self) -> int:
+        """Which attempt at this event it is: attempts that failed, plus one; 1 for a call."""
+        return 1
+
+    def child_id(self, name: str) -> str:
+        """An id for something that this event causes; the same when the event comes again.
+
+        await client.publish(awarded, event, id=ctx.child_id("awarded"))
+        """
+        return f"{self.id}/{name}"
+
     def remaining(self) -> float | None:
         """Seconds until the caller stops waiting, or `None` without a deadline."""
         return None if self.deadline is None else self.deadline.remaining()
@@ -85,6 +99,50 @@ class Context:
         if context is None:
             raise UsageError("Context.current() was called outside of a handler")
         return context
+
+
+class DurableContext(Context):
+    """The context of an event that a durable subscriber handles.
+
+    Attributes:
+        durable: The position that it was delivered to.
+        sequence: Its place in its topic.
+        stored_at: When the broker stored it.
+    """
+
+    __slots__ = ("_attempt", "_published", "durable", "sequence", "stored_at")
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        attempt: int,
+        durable: str,
+        sequence: int | None,
+        stored_at: datetime,
+    ) -> None:
+        super().__init__(
+            context.service,
+            context.endpoint,
+            context.headers,
+            id=context.id,
+            topic=context.topic,
+        )
+        self.durable = durable
+        self.sequence = sequence
+        self.stored_at = stored_at
+        self._attempt = attempt
+        self._published: Counter[str] = Counter()
+
+    @property
+    def attempt(self) -> int:
+        """Attempts of this durable at the event that failed, plus one."""
+        return self._attempt
+
+    def next_id(self, topic: str) -> str:
+        """The id of the next event that the handler publishes on a topic without saying one."""
+        self._published[topic] += 1
+        return self.child_id(f"{topic}/{self._published[topic]}")
 
 
 ambient_context: ContextVar[Context | None] = ContextVar("micro_context", default=None)

@@ -24,7 +24,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from types import FunctionType, MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 __all__ = [
     "BadRequest",
@@ -142,6 +142,11 @@ class MicroError(Exception):
         values = {name: getattr(self, name, _NOTHING) for name in self._fields}
         own = {name: value for name, value in values.items() if value is not _NOTHING}
         return {**self._details, **own}
+
+    def with_details(self, **details: object) -> Self:
+        """Add to the details; returns the error itself."""
+        self._details = {**self._details, **details}
+        return self
 
     @property
     def kinds(self) -> tuple[str, ...]:

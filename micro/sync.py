@@ -7,8 +7,10 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar, Unpack, overload
 
+from micro.broker.kept_types import Receipt
 from micro.client.client import Client
 from micro.client.options import CallOptions
 from micro.codec import Codec
@@ -83,9 +85,11 @@ class SyncClient:
         topic: Topic[E],
         event: E,
         *,
+        id: str | None = ...,
         headers: dict[str, str] | None = ...,
         confirm: bool = ...,
-    ) -> None: ...
+        timeout: float | str | timedelta | None = ...,
+    ) -> Receipt: ...
 
     @overload
     def publish(
@@ -93,25 +97,33 @@ class SyncClient:
         topic: str,
         event: Any,
         *,
+        id: str | None = ...,
         headers: dict[str, str] | None = ...,
         confirm: bool = ...,
-    ) -> None: ...
+        timeout: float | str | timedelta | None = ...,
+    ) -> Receipt: ...
 
     def publish(
         self,
         topic: str | Topic[Any],
         event: Any,
         *,
+        id: str | None = None,
         headers: dict[str, str] | None = None,
         confirm: bool = False,
-    ) -> None:
+        timeout: float | str | timedelta | None = None,
+    ) -> Receipt:
         """Publish an event; see `Client.publish`.
 
         Raises:
             MicroError: see `Client.publish`.
             UsageError: this thread runs an event loop, or the client is closed.
         """
-        self._run(lambda: self._client.publish(topic, event, headers=headers, confirm=confirm))
+        return self._run(
+            lambda: self._client.publish(
+                topic, event, id=id, headers=headers, confirm=confirm, timeout=timeout
+            )
+        )
 
     def flush(self) -> None:
         """Wait until the broker has taken all that was published before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from micro.message import Message
 
@@ -127,8 +127,8 @@ class Durable:
     to_only: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+# A tuple, because every publish makes one: that takes a third of the time of a frozen dataclass.
+class Receipt(NamedTuple):
     """What a publish returns.
 
     Attributes:

@@ -79,6 +79,7 @@ class Client(EventClient, GatherClient):
             options.content_type,
             options.publish_middleware,
             counters=metrics.publisher,
+            kept=options.kept,
         )
         super().__init__(broker, codecs, publisher, metrics)
         self.transport = transport

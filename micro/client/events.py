@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from micro.broker.contract import Broker
+from micro.broker.kept_types import Receipt
 from micro.codec import Codecs
+from micro.concurrency.units import read_duration
+from micro.errors import UsageError
+from micro.events.kept_publisher import Publication
 from micro.events.publisher import Publisher
 from micro.events.stream import MAX_WAITING_EVENTS, EventStream
+from micro.events.window import DEFAULT_WINDOW, TopicPublisher, open_window
 from micro.telemetry.metrics import Metrics
 from micro.topic import Topic, name_of, type_of
 
@@ -40,57 +47,124 @@ class EventClient:
         self._metrics = metrics
 
     @overload
-    async def publish(
+    def publish(
         self,
         topic: Topic[E],
         event: E,
         *,
+        id: str | None = ...,
         headers: dict[str, str] | None = ...,
         content_type: str | None = ...,
         confirm: bool = ...,
-    ) -> None: ...
+        timeout: float | str | timedelta | None = ...,
+    ) -> Coroutine[Any, Any, Receipt]: ...
 
     @overload
-    async def publish(
+    def publish(
         self,
         topic: str,
         event: Any,
         *,
+        id: str | None = ...,
         headers: dict[str, str] | None = ...,
         content_type: str | None = ...,
         confirm: bool = ...,
-    ) -> None: ...
+        timeout: float | str | timedelta | None = ...,
+    ) -> Coroutine[Any, Any, Receipt]: ...
 
-    async def publish(
+    # A plain function, so that an event passes through one coroutine less.
+    def publish(
         self,
         topic: str | Topic[Any],
         event: Any,
         *,
+        id: str | None = None,
         headers: dict[str, str] | None = None,
         content_type: str | None = None,
         confirm: bool = False,
-    ) -> None:
+        timeout: float | str | timedelta | None = None,
+    ) -> Coroutine[Any, Any, Receipt]:
         """Publish an event.
 
-        Returns when the event is on its way. Delivery is at most once: a subscriber that is away
-        misses it, and so may all when the connection breaks; `flush` tells that the server has
-        received all that was published before.
+        To a plain topic it returns when the event is on its way. Delivery is at most once: a
+        subscriber that is away misses it, and so may all when the connection breaks; `flush` tells
+        that the server has received all that was published before.
+
+        To a kept topic it returns when the event is stored, to the degree of the broker's
+        `features.survives`. Of two publishes of which the second began after the first returned,
+        the first is stored first. `DeadlineExceeded` and `ConnectionLost` leave it unknown whether
+        the event is stored: `details["event_id"]` of the error is its id, and to publish it again
+        with that id within the topic's `dedup` stores nothing twice. Other errors: not stored.
 
         Args:
             topic: Where: a `Topic`, whose type the event must have, or a name without wildcards.
             event: A value that the codec can write.
+            id: The event's id. A kept topic stores an id once within its `dedup`.
             headers: Headers of the application's own.
             content_type: How to write it.
-            confirm: Wait until the broker says that someone is subscribed, for one round trip.
+            confirm: For a plain topic: wait until the broker says that someone is subscribed, for
+                one round trip.
+            timeout: For a kept topic: how long the broker may take, in seconds or as text; the
+                client's timeout when not given.
+
+        Returns:
+            The event's id, whether it is stored, and whether its id was stored before.
 
         Raises:
             CodecError: the event is not of the topic's type, or cannot be written.
             InvalidName: the topic cannot be used.
+            UsageError: the id, a header or the timeout cannot be used.
             ConnectionLost: there was no connection within the broker's bound.
+            DeadlineExceeded: the broker did not confirm in time.
+            QueueFull: the topic is full.
+            Unsupported: the topic is kept, and the broker cannot keep it so.
             NoSubscribers: with `confirm`, no one is subscribed to the topic.
             Unimplemented: with `confirm`, the broker cannot tell.
         """
-        await self._publisher.publish(topic, event, headers, content_type, confirm=confirm)
+        given = None
+        if id is not None or timeout is not None:
+            given = Publication(id=id, timeout=_seconds(timeout))
+        return self._publisher.publish(
+            topic, event, headers, content_type, confirm=confirm, given=given
+        )
+
+    @overload
+    def publisher(
+        self, topic: Topic[E], *, window: int = ..., timeout: float | str | timedelta | None = ...
+    ) -> AbstractAsyncContextManager[TopicPublisher[E]]: ...
+
+    @overload
+    def publisher(
+        self, topic: str, *, window: int = ..., timeout: float | str | timedelta | None = ...
+    ) -> AbstractAsyncContextManager[TopicPublisher[Any]]: ...
+
+    def publisher(
+        self,
+        topic: str | Topic[Any],
+        *,
+        window: int = DEFAULT_WINDOW,
+        timeout: float | str | timedelta | None = None,
+    ) -> AbstractAsyncContextManager[TopicPublisher[Any]]:
+        """Publish many events of a topic without waiting for each of them.
+
+            async with client.publisher(created, window=4096) as out:
+                for event in events:
+                    await out.send(event)
+
+        The end of the block waits until every event is confirmed. When the block raises, events
+        that wait for their confirmation may or may not be stored.
+
+        Args:
+            topic: Where; see `publish`.
+            window: Events that may wait for their confirmation.
+            timeout: For each of them; see `publish`.
+
+        Raises:
+            UsageError: the window or the timeout cannot be used.
+            ExceptionGroup: at the end of the block, the errors of the events that failed; each has
+                the event's id as `details["event_id"]`.
+        """
+        return open_window(partial(self.publish, topic, timeout=timeout), window)
 
     async def flush(self) -> None:
         """Wait until the broker has taken all that was published before."""
@@ -156,3 +230,15 @@ class EventClient:
                 yield events
             finally:
                 events.close()
+
+
+def _seconds(timeout: float | str | timedelta | None) -> float | None:
+    if timeout is None:
+        return None
+    try:
+        seconds = read_duration(timeout)
+    except ValueError:
+        seconds = 0.0
+    if not seconds:
+        raise UsageError(f"timeout must be a duration of more than 0 s, got {timeout!r}")
+    return seconds

@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypedDict, TypeVar
 from micro.client.attempts import CallPolicy
 from micro.client.selector import Strategy, Where, least_in_flight
 from micro.errors import MicroError, UsageError
+from micro.events.kept_topics import KeptPolicy
 from micro.handlers.raises import check_raises
 from micro.middleware import Layer
 from micro.telemetry.metrics import Metrics
@@ -57,6 +58,7 @@ class ClientOptions:
         compression: How requests are compressed, and answers asked for; `None` for not at all.
         name: The name of the service that owns the client; empty for none.
         metrics: Where the client counts; its own when not given.
+        kept: What the settings say of kept topics.
     """
 
     timeout: float = 5.0
@@ -68,6 +70,7 @@ class ClientOptions:
     compression: Compression | None = None
     name: str = ""
     metrics: Metrics = field(default_factory=Metrics, compare=False)
+    kept: KeptPolicy = field(default_factory=KeptPolicy)
 
 
 class StreamOptions(TypedDict, total=False):

@@ -8,13 +8,17 @@ from itertools import count
 from typing import Any
 
 from micro.broker.contract import Broker
+from micro.broker.kept_types import Receipt
 from micro.codec import Codecs
-from micro.errors import MicroError
+from micro.errors import MicroError, UsageError
+from micro.events.kept_publisher import KeptPublisher, Publication
+from micro.events.kept_topics import KeptPolicy, KeptTopics
 from micro.message import Message
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.telemetry.metrics import PublisherCounters
-from micro.topic import Topic
+from micro.topic import Topic, kept_topic
 from micro.wire.headers import CONTENT_TYPE, application_headers, event_headers
+from micro.wire.stored import check_event_id
 
 __all__ = ["Publisher"]
 
@@ -28,6 +32,10 @@ class Publisher:
         content_type: How to write them where the caller does not say.
         layers: Middleware round each publication, the first outermost.
         counters: Where it counts; its own when not given.
+        kept: What the settings say of kept topics.
+
+    Attributes:
+        kept: Publishes to kept topics.
     """
 
     def __init__(
@@ -38,15 +46,16 @@ class Publisher:
         layers: Sequence[Layer],
         *,
         counters: PublisherCounters | None = None,
+        kept: KeptPolicy | None = None,
     ) -> None:
         self._counters = counters or PublisherCounters()
         self._broker = broker
         self._codecs = codecs
         self._content_type = content_type
         self._layers = layers
-        self._chain = fold(layers, self._publish_last) if layers else None
-        self._confirmed_chain = fold(layers, self._confirm_last) if layers else None
         self._ids = _event_ids()
+        topics = KeptTopics(broker, kept)
+        self.kept = KeptPublisher(topics, codecs, content_type, layers, counters=self._counters)
 
     async def publish(
         self,
@@ -56,58 +65,71 @@ class Publisher:
         content_type: str | None,
         *,
         confirm: bool = False,
-    ) -> None:
-        """Publish one event; see `Client.publish`."""
-        type_: Any = type(event)
-        if not isinstance(topic, str):
-            type_, topic = topic.type, topic.name
-        chain = self._confirmed_chain if confirm else self._chain
-        if chain is None:
-            kind = content_type or self._content_type
-            await self._send(topic, self._message(topic, event, headers, kind, type_), confirm)
-            return
-        given = dict(headers or {})
-        given[CONTENT_TYPE] = content_type or self._content_type
-        layered = Request("publisher", "", topic, given, event, None)
-        if type_ is not type(event):
-            chain = fold(self._layers, self._last_of_type(type_, event, confirm))
-        await chain(layered)
+        given: Publication | None = None,
+    ) -> Receipt:
+        """Publish one event; see `Client.publish`.
 
-    async def _publish_last(self, request: Request) -> Response:
-        return await self._send_layered(request, type(request.value), confirm=False)
+        Args:
+            topic: Where.
+            event: The event.
+            headers: The application's own headers.
+            content_type: How to write it.
+            confirm: Wait until the broker says that someone is subscribed.
+            given: An id of the caller's own, and for a kept topic how long it may take.
+        """
+        type_: Any
+        if isinstance(topic, str):
+            type_, name, kept = type(event), topic, kept_topic(topic)
+        else:
+            type_, name, kept = topic.type, topic.name, topic if topic.keep else None
+        if kept is not None:
+            return await self._keep(kept, event, headers, content_type, confirm, given)
+        id = next(self._ids) if given is None or given.id is None else check_event_id(given.id)
+        kind = content_type or self._content_type
+        if confirm or self._layers:
+            layered = {**(headers or {}), CONTENT_TYPE: kind}
+            request = Request("publisher", "", name, layered, event, None)
+            await fold(self._layers, self._last(type_, event, id, confirm))(request)
+            return Receipt(id)
+        body = self._codecs.encoder_for(kind, type_)(event)
+        # Without a function of its own for the sending: most events go this way.
+        try:
+            await self._broker.publish(name, _message(name, id, body, kind, headers))
+        except MicroError:
+            self._counters.failed += 1
+            raise
+        self._counters.published += 1
+        return Receipt(id)
 
-    async def _confirm_last(self, request: Request) -> Response:
-        return await self._send_layered(request, type(request.value), confirm=True)
-
-    def _last_of_type(self, type_: Any, event: Any, confirm: bool) -> Next:
-        async def last(request: Request) -> Response:
-            # A layer may put another value in its place, encrypted bytes for example.
-            kind = type_ if request.value is event else type(request.value)
-            return await self._send_layered(request, kind, confirm)
-
-        return last
-
-    async def _send_layered(self, request: Request, type_: Any, confirm: bool) -> Response:
-        topic, headers = request.endpoint, request.headers
-        # Layers see the content type among the headers and may change it.
-        content_type = headers.pop(CONTENT_TYPE, self._content_type)
-        message = self._message(topic, request.value, headers, content_type, type_)
-        await self._send(topic, message, confirm)
-        return Response(None, {})
-
-    def _message(
+    async def _keep(
         self,
-        topic: str,
+        topic: Topic[Any],
         event: Any,
         headers: dict[str, str] | None,
-        content_type: str,
-        type_: Any,
-    ) -> Message:
-        body = self._codecs.encoder_for(content_type, type_)(event)
-        outgoing = event_headers(topic, next(self._ids), content_type)
-        if headers:
-            outgoing = {**application_headers(headers), **outgoing}
-        return Message(outgoing, body)
+        content_type: str | None,
+        confirm: bool,
+        given: Publication | None,
+    ) -> Receipt:
+        if confirm:
+            raise UsageError(
+                f"topic {topic.name!r} is kept ({topic.place}): its publish returns when the event"
+                " is stored, so write it without confirm=True"
+            )
+        given = given or Publication()
+        return await self.kept.publish(topic, event, headers or {}, content_type, given)
+
+    def _last(self, type_: Any, event: Any, id: str, confirm: bool) -> Next:
+        async def last(request: Request) -> Response:
+            topic, headers = request.endpoint, request.headers
+            # Layers see the content type among the headers and may change it.
+            content_type = headers.pop(CONTENT_TYPE, self._content_type)
+            # A layer may put another value in its place, encrypted bytes for example.
+            kind = type_ if request.value is event else type(request.value)
+            body = self._codecs.encoder_for(content_type, kind)(request.value)
+            await self._send(topic, _message(topic, id, body, content_type, headers), confirm)
+            return Response(None, {})
+
+        return last
 
     async def _send(self, topic: str, message: Message, confirm: bool) -> None:
         try:
@@ -119,6 +141,15 @@ class Publisher:
             self._counters.failed += 1
             raise
         self._counters.published += 1
+
+
+def _message(
+    topic: str, id: str, body: bytes, content_type: str, headers: dict[str, str] | None
+) -> Message:
+    outgoing = event_headers(topic, id, content_type)
+    if headers:
+        outgoing = {**application_headers(headers), **outgoing}
+    return Message(outgoing, body)
 
 
 def _event_ids() -> Any:

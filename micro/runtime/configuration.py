@@ -8,6 +8,7 @@ from typing import Any
 
 from micro.client.client import ClientOptions
 from micro.client.selector import strategy_named
+from micro.events.kept_topics import KeptPolicy
 from micro.events.subscribers import SubscriberOptions
 from micro.handlers.definition import Layers, ServiceDefinition
 from micro.handlers.endpoint import Endpoint
@@ -95,6 +96,11 @@ def client_options(
         publish_middleware=(*tracing, *mounted.publisher),
         name=name,
         metrics=metrics or Metrics(),
+        kept=KeptPolicy(
+            timeout=settings.client_request_timeout,
+            allow_unbounded=settings.allow_unbounded,
+            on_drift=settings.on_drift,
+        ),
     )
 
 

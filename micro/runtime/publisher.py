@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import Any, TypeVar, overload
 
+from micro.broker.kept_types import Receipt
 from micro.client.client import Client
+from micro.events.window import DEFAULT_WINDOW, TopicPublisher
 from micro.topic import Topic
 
 __all__ = ["ServicePublisher"]
@@ -27,9 +31,11 @@ class ServicePublisher(ABC):
         topic: Topic[E],
         event: E,
         *,
+        id: str | None = ...,
         headers: dict[str, str] | None = ...,
         confirm: bool = ...,
-    ) -> None: ...
+        timeout: float | str | timedelta | None = ...,
+    ) -> Receipt: ...
 
     @overload
     async def publish(
@@ -37,17 +43,43 @@ class ServicePublisher(ABC):
         topic: str,
         event: Any,
         *,
+        id: str | None = ...,
         headers: dict[str, str] | None = ...,
         confirm: bool = ...,
-    ) -> None: ...
+        timeout: float | str | timedelta | None = ...,
+    ) -> Receipt: ...
 
     async def publish(
         self,
         topic: str | Topic[Any],
         event: Any,
         *,
+        id: str | None = None,
         headers: dict[str, str] | None = None,
         confirm: bool = False,
-    ) -> None:
+        timeout: float | str | timedelta | None = None,
+    ) -> Receipt:
         """Publish an event; see `Client.publish`."""
-        await self.client.publish(topic, event, headers=headers, confirm=confirm)
+        return await self.client.publish(
+            topic, event, id=id, headers=headers, confirm=confirm, timeout=timeout
+        )
+
+    @overload
+    def publisher(
+        self, topic: Topic[E], *, window: int = ..., timeout: float | str | timedelta | None = ...
+    ) -> AbstractAsyncContextManager[TopicPublisher[E]]: ...
+
+    @overload
+    def publisher(
+        self, topic: str, *, window: int = ..., timeout: float | str | timedelta | None = ...
+    ) -> AbstractAsyncContextManager[TopicPublisher[Any]]: ...
+
+    def publisher(
+        self,
+        topic: str | Topic[Any],
+        *,
+        window: int = DEFAULT_WINDOW,
+        timeout: float | str | timedelta | None = None,
+    ) -> AbstractAsyncContextManager[TopicPublisher[Any]]:
+        """Publish many events of a topic; see `Client.publisher`."""
+        return self.client.publisher(topic, window=window, timeout=timeout)

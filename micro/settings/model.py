@@ -112,6 +112,10 @@ class Settings:
     subscriber_timeout: DurationOrZero = _setting(
         60.0, "for the handling of one event; 0 for no limit"
     )
+    on_drift: Annotated[Literal["ignore", "warn", "fail"], Word] = _setting(
+        "warn", "when a topic is kept in another way than the code says"
+    )
+    allow_unbounded: Switch = _setting(False, "accept kept topics without a limit of bytes")
     health_address: Text = _setting("", "host:port for /livez and /readyz; none if not given")
     metrics_address: Text = _setting("", "host:port for /metrics (Prometheus); none if not given")
     stall_threshold: DurationOrZero = _setting(

@@ -112,6 +112,8 @@ class PublisherCounters:
 
     published: int = _counter("Events handed to the broker.")
     failed: int = _counter("Events that could not be published.")
+    stored: int = _counter("Events that the broker has confirmed to have stored.")
+    duplicates: int = _counter("Events whose id was stored before, so that nothing was added.")
 
 
 class Metrics(Mapping[str, float]):

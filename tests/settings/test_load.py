@@ -47,6 +47,8 @@ GIVEN = {
     "compression_threshold": ("4096", 4096),
     "health_address": ("127.0.0.1:8080", "127.0.0.1:8080"),
     "stall_threshold": ("0", 0.0),
+    "on_drift": ("fail", "fail"),
+    "allow_unbounded": ("true", True),
     "log_level": ("WARN", "warning"),
     "log_format": ("json", "json"),
 }
