@@ -181,3 +181,41 @@ class KeptBroker(Broker):
             Unsupported: the broker cannot remove single events; nothing was removed.
         """
         raise Unsupported(f"this broker cannot remove event {sequence} of {topic!r}")
+
+    async def change(self, spec: TopicSpec) -> TopicState:
+        """Keep a topic that exists in another way. Smaller limits can remove events.
+
+        A broker that can do it overrides this.
+
+        Raises:
+            Unsupported: the broker cannot change it, or not in this way; nothing was changed.
+            NotFound: the topic is not kept.
+            Forbidden: the server does not allow it.
+        """
+        raise Unsupported(f"this broker cannot change how {spec.name!r} is kept")
+
+    async def pause(self, topic: str, durable: str, until: datetime | None) -> None:
+        """Deliver nothing to a durable until a time; `None` resumes it.
+
+        Its consumptions stay, and deliveries that run can be settled. A broker that can do it
+        overrides this.
+
+        Raises:
+            Unsupported: the broker cannot pause a durable.
+            NotFound: there is no such topic or position.
+        """
+        del until
+        raise Unsupported(f"this broker cannot pause {durable!r} of {topic!r}")
+
+    async def reset(self, topic: str, durable: str, start: Start) -> None:
+        """Move a position, as if it had been created with this start.
+
+        What was settled from there on comes again, and what was not settled before is skipped.
+        Its consumptions stay. A broker that can do it overrides this.
+
+        Raises:
+            Unsupported: the broker cannot move a position.
+            NotFound: there is no such topic or position.
+        """
+        del start
+        raise Unsupported(f"this broker cannot move {durable!r} of {topic!r}")

@@ -178,6 +178,7 @@ class Position:
         expired_unread: Events that were removed by age or limit before they were settled; `None`
             where the broker does not tell.
         members: Consumptions that read it now; `None` where the broker does not tell.
+        paused_until: Nothing is delivered before; `None` when it is not paused.
     """
 
     durable: str
@@ -186,6 +187,7 @@ class Position:
     oldest: datetime | None = None
     expired_unread: int | None = None
     members: int | None = None
+    paused_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

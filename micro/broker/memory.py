@@ -7,7 +7,6 @@ a later turn of the event loop, as with a server in between. Kept topics are in 
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
@@ -23,33 +22,16 @@ from micro.broker.kept_types import (
     Receipt,
     Start,
     Stored,
-    Survives,
     TopicSpec,
     TopicState,
 )
-from micro.broker.memory_kept import KeptTopics, NewEvent
+from micro.broker.memory_kept import FEATURES, KeptTopics, NewEvent
 from micro.concurrency.clock import Clock, RealClock
 from micro.errors import ConnectionLost, NoSubscribers, PayloadTooLarge
 from micro.message import Message
 from micro.names import check_pattern, check_queue, check_topic, topic_matches
 
 __all__ = ["MemoryBroker"]
-
-_FEATURES = Features(
-    retained=True,
-    work_queue=True,
-    start_all=True,
-    dedup_window=True,
-    delay_max=math.inf,
-    nack_delay=True,
-    counts_deliveries=True,
-    extend=True,
-    replay=True,
-    partitions=True,
-    refuse_when_full=True,
-    durable_group=True,
-    survives=Survives.PROCESS,
-)
 
 
 class MemoryBroker(KeptBroker):
@@ -124,7 +106,7 @@ class MemoryBroker(KeptBroker):
     @property
     def features(self) -> Features:
         """Everything; what is stored ends with the process."""
-        return _FEATURES
+        return FEATURES
 
     @property
     def clock(self) -> Clock:
@@ -181,6 +163,23 @@ class MemoryBroker(KeptBroker):
         """Remove one event; see `KeptBroker.remove`."""
         self._check_open()
         self._kept.get(topic).remove(sequence)
+
+    async def change(self, spec: TopicSpec) -> TopicState:
+        """Keep a topic in another way; see `KeptBroker.change`."""
+        self._check_open()
+        topic = self._kept.get(spec.name)
+        topic.change(spec)
+        return topic.state()
+
+    async def pause(self, topic: str, durable: str, until: datetime | None) -> None:
+        """Pause or resume a durable; see `KeptBroker.pause`."""
+        self._check_open()
+        self._kept.get(topic).pause(durable, until)
+
+    async def reset(self, topic: str, durable: str, start: Start) -> None:
+        """Move a position; see `KeptBroker.reset`."""
+        self._check_open()
+        self._kept.get(topic).reset(durable, start)
 
     def close(self) -> None:
         """End every subscription, as when a server is gone permanently."""

@@ -11,9 +11,10 @@ from collections import OrderedDict
 
 from micro.broker.memory_kept.log import Entry
 
-__all__ = ["Backlog", "Held"]
+__all__ = ["SLACK", "Backlog", "Held"]
 
-_SLACK = 1e-6  # a timer's time is a sum of floats
+SLACK = 1e-6
+"""Seconds by which a timer may be early: its time is a sum of floats."""
 
 
 class Held:
@@ -154,10 +155,14 @@ class Backlog:
         """Whether it is still to be settled: not settled, and not removed."""
         return self._held.get(held.entry.sequence) is held
 
+    def owners(self) -> list[object]:
+        """Who has events now."""
+        return [held.owner for held in self._held.values() if held.owner is not None]
+
     def return_due(self, now: float) -> list[Held]:
         """Make available what is due; returns what had an owner, who stays named until a take."""
         taken = []
-        while (due := self.next_due) is not None and due <= now + _SLACK:
+        while (due := self.next_due) is not None and due <= now + SLACK:
             held = heapq.heappop(self._due)[2]
             if held.owner is not None:
                 taken.append(held)

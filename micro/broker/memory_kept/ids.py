@@ -21,6 +21,10 @@ class RecentIds:
         self._window = window
         self._ids: OrderedDict[tuple[str, str], tuple[float, int | None]] = OrderedDict()
 
+    def limit(self, window: float) -> None:
+        """Remember ids for so many seconds from now on."""
+        self._window = window
+
     def __contains__(self, id: tuple[str, str]) -> bool:
         return id in self._ids
 

@@ -83,6 +83,13 @@ class EventLog:
         """The oldest event."""
         return next(iter(self._entries.values()), None)
 
+    def limit(self, spec: TopicSpec) -> None:
+        """Hold it within other limits; a smaller one that discards removes the oldest at once."""
+        self._spec = spec
+        while spec.full == "discard_old" and self._full(0, more=0) and (oldest := self.first):
+            self.remove(oldest.sequence)
+            self._removed(oldest)
+
     def reserve(self, size: int) -> None:
         """Take the space of one event; `append` or `release` follows.
 
@@ -139,9 +146,9 @@ class EventLog:
                 return entry
         return None
 
-    def _full(self, size: int) -> str | None:
+    def _full(self, size: int, *, more: int = 1) -> str | None:
         spec = self._spec
-        if spec.messages and self.messages >= spec.messages:
+        if spec.messages and self.messages + more > spec.messages:
             return f"{self.messages} events"
         if spec.bytes and self.bytes + size > spec.bytes:
             return f"{self.bytes} of {spec.bytes} bytes"

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from micro.broker.kept import Consumption, DeliverKept
 from micro.broker.kept_types import Durable, Receipt, Start, TopicSpec, TopicState
+from micro.broker.memory_kept.backlog import SLACK
 from micro.broker.memory_kept.durable import MemoryDurable
 from micro.broker.memory_kept.ids import RecentIds
 from micro.broker.memory_kept.log import Entry, EventLog, Memory
@@ -25,7 +26,6 @@ __all__ = ["MemoryTopic", "NewEvent", "subject_of"]
 
 _DURABLE_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}", re.ASCII)
 _LONGEST_TIMER = 86_400.0  # an event loop takes no timer of many days
-_SLACK = 1e-6  # a timer's time is a sum of floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +133,32 @@ class MemoryTopic:
     def forget(self, name: str) -> None:
         """Remove a position; see `KeptBroker.forget`."""
         self.tidy()
-        if name not in self._durables:
-            raise NotFound(f"the topic {self.spec.name!r} has no durable {name!r}")
-        self._forget(name)
+        self._forget(self._durable(name).name)
+
+    def reset(self, name: str, start: Start) -> None:
+        """Move a position; see `KeptBroker.reset`."""
+        self.tidy()
+        durable = self._durable(name)
+        if self.spec.work and start != "all":
+            raise Unsupported(f"a work queue is read from its start, not {start!r}")
+        durable.reset(start, since=self._sequence if start == "new" else 0)
+        for entry in (*self._log, *self._directed):
+            durable.offer(entry)
+
+    def pause(self, name: str, until: datetime | None) -> None:
+        """Pause or resume a durable; see `KeptBroker.pause`."""
+        self._durable(name).pause(0.0 if until is None else until.timestamp())
+
+    def change(self, spec: TopicSpec) -> None:
+        """Keep it in another way; see `KeptBroker.change`."""
+        self.tidy()
+        for field in ("partitions", "work"):
+            if getattr(spec, field) != getattr(self.spec, field):
+                raise Unsupported(f"{field} of the topic {spec.name!r} cannot be changed")
+        self.spec = spec
+        self._log.limit(spec)
+        self._directed.limit(replace(spec, full="refuse"))
+        self._ids.limit(spec.dedup)
 
     def remove(self, sequence: int) -> None:
         """Remove one event; see `KeptBroker.remove`."""
@@ -144,7 +167,7 @@ class MemoryTopic:
         if entry is None:
             raise NotFound(f"the topic {self.spec.name!r} has no event {sequence}")
         for durable in self._durables.values():
-            durable.backlog.drop(entry)
+            durable.remove(entry)
 
     def tidy(self) -> None:
         """Do what time has brought: age, ids, events that are due, durables without readers."""
@@ -152,12 +175,12 @@ class MemoryTopic:
         self._log.expire(now)
         self._directed.expire(now)
         self._ids.prune(now)
-        while self._later and self._later[0][0] <= now + _SLACK:
+        while self._later and self._later[0][0] <= now + SLACK:
             self._append(heapq.heappop(self._later)[2], now)
         for durable in list(self._durables.values()):
             idle = durable.durable.idle
-            if idle > 0 and not durable.members and durable.left_at + idle <= now + _SLACK:
-                self._forget(durable.durable.name)
+            if idle > 0 and not durable.members and durable.left_at + idle <= now + SLACK:
+                self._forget(durable.name)
 
     def close(self) -> None:
         """End everything that reads it, and leave nothing on the clock."""
@@ -205,6 +228,13 @@ class MemoryTopic:
             self._directed.release(item[2].size)
         heapq.heapify(self._later)
 
+    def _durable(self, name: str) -> MemoryDurable:
+        found = self._durables.get(name)
+        if found is None:
+            known = ", ".join(sorted(self._durables)) or "none"
+            raise NotFound(f"the topic {self.spec.name!r} has no durable {name!r} (it has {known})")
+        return found
+
     def _new(self, durable: Durable) -> MemoryDurable:
         new = MemoryDurable(
             durable,
@@ -227,7 +257,7 @@ class MemoryTopic:
         for other in self._durables.values():
             if not other.durable.to_only:
                 raise Unsupported(
-                    f"the work queue {self.spec.name!r} is read by {other.durable.name!r}, "
+                    f"the work queue {self.spec.name!r} is read by {other.name!r}, "
                     f"so {durable.name!r} cannot read it: use one name, or a topic that is kept"
                 )
 

@@ -21,6 +21,7 @@ pytest.register_assert_rewrite(
     "micro.testing.conformance.codec",
     "micro.testing.conformance.kept_bench",
     "micro.testing.conformance.kept_durables",
+    "micro.testing.conformance.kept_managing",
     "micro.testing.conformance.kept_settling",
     "micro.testing.conformance.kept_storing",
     "micro.testing.conformance.listeners",

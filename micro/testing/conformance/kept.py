@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from micro.testing.conformance.kept_durables import DurableConformance
+from micro.testing.conformance.kept_managing import ManagingConformance
 from micro.testing.conformance.kept_settling import SettlingConformance
 from micro.testing.conformance.kept_storing import StoringConformance
 
 __all__ = ["KeptBrokerConformance"]
 
 
-class KeptBrokerConformance(StoringConformance, DurableConformance, SettlingConformance):
+class KeptBrokerConformance(
+    StoringConformance, DurableConformance, SettlingConformance, ManagingConformance
+):
     """Subclass it and give two fixtures, `backend` (reads) and `other` (stores).
 
     A test of something that `features` lacks is skipped. Set `clock` in the fixture where the

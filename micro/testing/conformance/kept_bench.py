@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,11 +15,11 @@ from micro.backend import Backend
 from micro.broker.kept import KeptBroker, KeptDelivery
 from micro.broker.kept_types import Durable, Features, Position, Receipt, Start, Stored, TopicSpec
 from micro.concurrency.clock import Clock, RealClock, VirtualClock
-from micro.errors import DeliveryLost
+from micro.errors import DeliveryLost, Unsupported
 from micro.message import Message
 from micro.testing.recorder import KeptMailbox
 
-__all__ = ["KeptBench", "broker_of", "need"]
+__all__ = ["KeptBench", "broker_of", "need", "optional"]
 
 
 class KeptBench:
@@ -121,6 +121,15 @@ def broker_of(backend: Backend) -> KeptBroker:
     """The kept broker of a backend."""
     assert isinstance(backend.broker, KeptBroker), "the backend offers no kept broker"
     return backend.broker
+
+
+@contextmanager
+def optional() -> Iterator[None]:
+    """Skip the test on a broker that refuses what the block asks for."""
+    try:
+        yield
+    except Unsupported as error:
+        pytest.skip(error.detail)
 
 
 def need(backend: Backend, *features: str) -> Features:

@@ -195,20 +195,6 @@ class DurableConformance(KeptBench):
         assert position.waiting == 3
         assert position.expired_unread in (None, 2)
 
-    async def test_a_forgotten_position_begins_anew(self, backend: Backend, other: Backend) -> None:
-        topic = await self.topic(backend)
-        await self.store(other, topic, b"1", b"2")
-        async with self.consuming(backend, topic, self.durable("d")) as (box,):
-            await box.ack(2)
-        await broker_of(other).forget(topic, "d")
-        assert await self.position(backend, topic, "d") is None
-        with pytest.raises(NotFound):
-            await broker_of(other).forget(topic, "d")
-        async with self.consuming(backend, topic, self.durable("d")) as (box,):
-            await box.ack(2)
-
-        assert box.bodies == [b"1", b"2"]
-
     async def test_an_idle_position_is_removed(self, backend: Backend, other: Backend) -> None:
         topic = await self.topic(backend)
         async with self.consuming(backend, topic, self.durable("d", idle=0.5)) as (box,):
