@@ -69,6 +69,9 @@ check: $(VENV)/ready  ## Lint, format, types and layers
 	@echo "==> layers" && PYTHONPATH=.:plugins $(BIN)/lint-imports --no-cache >$(VENV)/layers.txt 2>&1 || { cat $(VENV)/layers.txt; exit 1; }
 	@$(PYTEST) -q tests/architecture
 
+docs: $(VENV)/ready  ## Build the documentation with the API reference into .cache/site
+	@$(BIN)/zensical build --strict --clean
+
 bench: $(VENV)/ready  ## Measure, beside other libraries, and write docs/performance.md
 	@$(BIN)/python -m benchmarks
 
@@ -88,4 +91,4 @@ lock:  ## Write uv.lock anew, from the public index, after a change of the depen
 clean:  ## Remove what the other targets made
 	@rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
-.PHONY: help setup demo test lowest cover fmt check bench faults soak interop lock clean
+.PHONY: help setup demo test lowest cover fmt check docs bench faults soak interop lock clean

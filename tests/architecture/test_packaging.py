@@ -15,14 +15,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+GROUPS = PROJECT["dependency-groups"]
 LOCK = tomllib.loads((ROOT / "uv.lock").read_text())
 PUBLIC_INDEX = "https://pypi.org/simple"
 PUBLIC_FILES = "https://files.pythonhosted.org/"
 REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[[^]]*\])?([^;]*)")
 
 
-def asked(requirements: list[str]) -> set[tuple[str, str]]:
-    found = (REQUIREMENT.match(text) for text in requirements)
+def asked(requirements: list[str | dict[str, str]]) -> set[tuple[str, str]]:
+    """Names and versions, those of included groups too."""
+    named: list[str] = []
+    for each in requirements:
+        named += [each] if isinstance(each, str) else GROUPS[each["include-group"]]
+    found = (REQUIREMENT.match(text) for text in named)
     return {(m[1].lower().replace(".", "-"), m[2].strip()) for m in found if m}
 
 
@@ -51,7 +56,7 @@ def test_the_lock_was_written_after_the_last_change_of_dependencies() -> None:
     wanted = asked([*PROJECT["project"]["dependencies"], *(one for each in extras for one in each)])
 
     assert locked(own["metadata"]["requires-dist"]) == wanted, "run `make lock`"
-    for name, group in PROJECT["dependency-groups"].items():
+    for name, group in GROUPS.items():
         assert locked(own["metadata"]["requires-dev"][name]) == asked(group), "run `make lock`"
 
 

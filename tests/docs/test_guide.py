@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import GUIDE, ROOT, Page, read_page
+from tests.docs.test_docs import BLOCK
 
 PAGES = [page for page in map(read_page, sorted(GUIDE.glob("*.md"))) if page.files]
 PROGRAMS = [page for page in PAGES if page.program]
@@ -60,8 +61,45 @@ def test_a_page_prints_what_it_says(page: Page, printed: dict[str, tuple[str, st
     assert out
 
 
-def test_the_snippets_of_all_pages_are_typed(folder: Path) -> None:
+def test_the_snippets_of_all_pages_and_of_the_readme_are_typed(folder: Path) -> None:
     names = [name for page in PAGES for name in page.files if name.endswith(".py")]
-    done = python("-m", "mypy", "--strict", *names, cwd=folder)
+    (folder / "readme.py").write_text(readme())
+    done = python("-m", "mypy", "--strict", *names, "readme.py", cwd=folder)
 
     assert done.returncode == 0, done.stdout
+
+
+def readme() -> str:
+    """The README's first service, and the lines under "The parts" with what they take for given."""
+    hello, parts = BLOCK.findall((ROOT / "README.md").read_text())
+    lines = "\n".join(f"    {line}" for line in parts.splitlines())
+    return f"{hello}\n{PRELUDE}\n\nasync def example() -> None:\n{lines}\n"
+
+
+PRELUDE = """
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+
+class Award(BaseModel):
+    user: str
+    points: int
+
+
+class Balance(Award): ...
+
+
+class HistoryQuery(BaseModel):
+    user: str
+
+
+class Entry(Award): ...
+
+
+class OrderCreated:
+    def __init__(self, *fields: object) -> None: ...
+
+
+class Points(Protocol):
+    async def award(self, request: Award) -> Balance: ...
+"""
