@@ -31,6 +31,7 @@ from micro.events.outbox import Outbox, OutboxEvent
 from micro.events.stream import EventStream
 from micro.handlers.contract import contract
 from micro.handlers.depends import Depends
+from micro.handlers.durable import Later, Reject, Retry
 from micro.handlers.raises import raises
 from micro.memory import MemoryBackend
 from micro.message import Message
@@ -60,6 +61,7 @@ __all__ = [
     "Inbox",
     "InternalError",
     "Keep",
+    "Later",
     "Layer",
     "MemoryBackend",
     "Message",
@@ -72,9 +74,11 @@ __all__ = [
     "PayloadTooLarge",
     "Queue",
     "Receipt",
+    "Reject",
     "Request",
     "ResourceExhausted",
     "Response",
+    "Retry",
     "Service",
     "ServiceUnavailable",
     "Settings",

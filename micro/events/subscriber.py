@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,13 +19,14 @@ from micro.concurrency.timers import Timers
 from micro.context import Context, ambient_context
 from micro.errors import MicroError
 from micro.events.content import guess_content_type, read_headers
+from micro.events.kept_topics import KeptPolicy
 from micro.handlers.subscriber import SubscriberSpec
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.scope import Scope
 from micro.telemetry.metrics import SubscriberCounters
 from micro.wire.headers import ID
 
-__all__ = ["Host", "Subscriber", "SubscriberOptions"]
+__all__ = ["Host", "Subscriber", "SubscriberOptions", "is_running"]
 
 _log = logging.getLogger("micro.subscriber")
 _MAX_FAILURES_LOGGED_PER_SECOND = 10
@@ -43,6 +44,8 @@ class SubscriberOptions:
         timeout: Seconds for the handling of one event; 0 sets no limit.
         threads: Plain `def` handlers that run at once.
         middleware: Layers round every handler, the first outermost.
+        kept: What the settings say of kept topics.
+        instance: The id of this instance, where it stays the same after a restart.
     """
 
     max_concurrency: int = 256
@@ -50,6 +53,8 @@ class SubscriberOptions:
     timeout: float = 0.0
     threads: int = 32
     middleware: Sequence[Layer] = ()
+    kept: KeptPolicy = field(default_factory=KeptPolicy)
+    instance: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +158,7 @@ class Subscriber:
             await self._fail(delivery)
         except (SystemExit, GeneratorExit):
             # Closing this coroutine raises GeneratorExit here, too, but then no task is running.
-            if not _is_running(task):
+            if not is_running(task):
                 raise
             await self._fail(delivery)
         finally:
@@ -246,7 +251,8 @@ class Subscriber:
             _log.warning("%s is too slow: %d events dropped so far", self.spec.name, count)
 
 
-def _is_running(task: asyncio.Task[Any]) -> bool:
+def is_running(task: asyncio.Task[Any]) -> bool:
+    """Whether this code runs in a task, and not because its coroutine is discarded."""
     try:
         return asyncio.current_task() is task
     except RuntimeError:

@@ -14,6 +14,7 @@ from micro.codec import Codecs
 from micro.concurrency.threads import Threads
 from micro.concurrency.timers import Timers
 from micro.errors import MicroError
+from micro.events.durables import Durables
 from micro.events.subscriber import Host, Subscriber, SubscriberOptions
 from micro.handlers.subscriber import SubscriberSpec
 from micro.message import Message
@@ -56,6 +57,9 @@ class Subscribers:
         self._options = options or SubscriberOptions()
         self._subscribers: list[Subscriber] = []
         self._subscriptions: list[Subscription] = []
+        self._durables = Durables(
+            broker, self._options.kept, self._metrics, instance=self._options.instance
+        )
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -78,14 +82,25 @@ class Subscribers:
         self._scope.cancel()
         await self._stack.aclose()
 
-    async def subscribe(self, specs: Iterable[SubscriberSpec]) -> None:
+    async def subscribe(
+        self, specs: Iterable[SubscriberSpec], *, has_other_work: bool = True
+    ) -> None:
         """Subscribe; on return their events arrive.
 
+        Args:
+            specs: The subscribers.
+            has_other_work: Start without durables where the broker stores no events now; when
+                false, that is an error.
+
         Raises:
+            TransportError: the broker stores no events, and there is no other work.
             ConnectionLost: there is no connection.
             Forbidden: the server does not allow it.
         """
+        specs = tuple(specs)
         for spec in specs:
+            if spec.durable is not None:
+                continue
             counters = self._metrics.subscriber(spec.name)
             self._subscribers.append(Subscriber(spec, self._host, counters))
         for each in self._subscribers:
@@ -94,6 +109,17 @@ class Subscribers:
             )
             await self._stack.enter_async_context(subscription)
             self._subscriptions.append(subscription)
+        if durable := [spec for spec in specs if spec.durable is not None]:
+            alone = not (has_other_work or self._subscribers)
+            await self._durables.open(durable, self._host, self._stack, alone=alone)
+
+    def check(self) -> None:
+        """Return if all durables are read and none is paused.
+
+        Raises:
+            Unavailable: one is not.
+        """
+        self._durables.check()
 
     @property
     def unfinished(self) -> dict[str, int]:
@@ -138,24 +164,23 @@ class Subscribers:
         """
         end = time.monotonic() + grace
         await self._stop_intake(grace)
-        while any(each.busy for each in self._subscribers):
+        while any(each.busy for each in (*self._subscribers, *self._durables)):
             if not await self._scope.settle(max(0.0, end - time.monotonic())):
                 return self._unfinished()
         return await self._threads.settle(max(0.0, end - time.monotonic()))
 
     async def _stop_intake(self, grace: float) -> None:
         """Drain every subscription side by side: until then the broker goes on sending events."""
-        if not self._subscriptions:
-            return
         async with open_scope() as scope:
             work = [scope.start(_drain(each)) for each in self._subscriptions]
+            work.append(scope.start(self._durables.drain()))
             timeout = min(grace, BROKER_DRAIN_SECONDS)
             _, slow = await asyncio.wait(work, timeout=timeout)
             if slow:
                 _log.warning("the broker did not drain %d topics within %gs", len(slow), timeout)
 
     def _unfinished(self) -> list[str]:
-        busy = [each for each in self._subscribers if each.busy]
+        busy = [each for each in (*self._subscribers, *self._durables) if each.busy]
         for each in busy:
             _log.error("%s leaves %d events unhandled", each.spec.name, each.unfinished)
         return sorted({each.spec.name for each in busy})

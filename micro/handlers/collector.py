@@ -142,9 +142,10 @@ class Collector:
         named = None if queue is SERVICE_QUEUE else queue
         known: Any = {"codecs": self._configured.codecs, "providers": self._configured.providers}
         spec = subscriber_from_function(
-            function, topic, queue=named, localns=localns, **known, **bounds
+            function, topic, queue=named, localns=localns, grouped=not own, **known, **bounds
         )
         self._keep_topic(topic)
+        self._check_durable(spec)
         self._subscribers.append((spec, own))
 
     def add_lifespan(self, function: Callable[..., Any], localns: Mapping[str, Any]) -> None:
@@ -258,6 +259,23 @@ class Collector:
                 f"topic {topic.name!r} has two types in one service: {type_name(known.type)} "
                 f"({known.place}) and {type_name(topic.type)} ({topic.place})"
             )
+
+    def _check_durable(self, spec: SubscriberSpec) -> None:
+        for other, _ in self._subscribers:
+            one, two = other.durable, spec.durable
+            if one is None or two is None or one.topic.name != two.topic.name:
+                continue
+            if one.topic.keep != two.topic.keep:
+                raise HandlerError(
+                    f"topic {one.topic.name!r} is kept in two ways in one service:"
+                    f" {one.topic.place} and {two.topic.place}; make one Topic and import it"
+                )
+            if one.name == two.name:
+                raise HandlerError(
+                    f"{location_of(spec.handler)} and {location_of(other.handler)} have one"
+                    f" position on topic {one.topic.name!r}: give one of them a name, as in"
+                    " durable='mail'"
+                )
 
     def _check_not_running(self, what: str) -> None:
         if len(self._configured.runs):

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from micro.errors import HandlerError, MicroError
 from micro.handlers.annotations import location_of
+from micro.handlers.durable import DurableOptions
 from micro.handlers.raises import check_raises
 
 __all__ = [
@@ -41,8 +42,10 @@ class EndpointOptions(TypedDict, total=False):
     raises: Sequence[type[MicroError]]
 
 
-class SubscriberBounds(TypedDict, total=False):
+class SubscriberBounds(DurableOptions, total=False):
     """Bounds of one subscriber; `None` leaves each to the service's settings.
+
+    A durable subscriber has 32 events and 30 s where the decorator does not say.
 
     Attributes:
         max_concurrency: Events that are handled at once; with 1, one ends before the next starts.

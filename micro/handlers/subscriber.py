@@ -9,6 +9,7 @@ from typing import Any, Unpack
 from micro.codec import Codecs
 from micro.errors import HandlerError, InvalidName
 from micro.handlers.annotations import location_of
+from micro.handlers.durable import DurableOptions, DurableSpec, durable_from_options
 from micro.handlers.injection import Injected, ThreadBind
 from micro.handlers.options import SubscriberBounds, check_subscriber_bounds
 from micro.handlers.plans import RunValues
@@ -20,6 +21,8 @@ from micro.names import camel_case, check_pattern, check_queue
 from micro.topic import Topic, name_of, type_of
 
 __all__ = ["SubscriberBounds", "SubscriberSpec", "subscriber_from_function"]
+
+_DURABLE = tuple(DurableOptions.__annotations__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class SubscriberSpec:
         timeout: Seconds for one event, 0 for no limit; `None` leaves it to the service.
         injected: Calls a function that has dependencies; `None` for one that has none.
         bind_thread: For a plain `def` that has dependencies, in place of `bind`.
+        durable: How it reads a kept topic; `None` for one that is not durable.
     """
 
     name: str
@@ -55,6 +59,7 @@ class SubscriberSpec:
     timeout: float | None = None
     injected: Injected | None = None
     bind_thread: ThreadBind | None = None
+    durable: DurableSpec | None = None
 
     def resolve(self, values: RunValues) -> SubscriberSpec:
         """This subscriber with what a run gives its function.
@@ -77,6 +82,7 @@ def subscriber_from_function(
     localns: Mapping[str, Any] | None = None,
     codecs: Codecs | None = None,
     providers: Providers | None = None,
+    grouped: bool = False,
     **bounds: Unpack[SubscriberBounds],
 ) -> SubscriberSpec:
     """Make a subscriber of a function or a bound method; what it returns is ignored.
@@ -88,14 +94,21 @@ def subscriber_from_function(
         localns: The decorating frame's locals, as for `endpoint_from_function`.
         codecs: Must carry the type of the event; not checked when not given.
         providers: What the function can depend on.
-        **bounds: See `SubscriberBounds`.
+        grouped: Whether the decorator named a queue group.
+        **bounds: See `SubscriberBounds`, and `DurableOptions` for a durable subscriber.
 
     Raises:
         HandlerError: the signature cannot be served, an option cannot be used, or the function
             handles another type than the topic's.
         InvalidName: the topic or the queue cannot be used.
     """
-    check_subscriber_bounds(function, bounds)
+    durable_options = {key: value for key, value in bounds.items() if key in _DURABLE}
+    check_subscriber_bounds(
+        function, {key: value for key, value in bounds.items() if key not in _DURABLE}
+    )
+    durable = durable_from_options(function, topic, durable_options, grouped=grouped)
+    if durable is not None:
+        _check_durable_bounds(function, bounds)
     signature = read_signature(function, localns, providers)
     if signature.kind is not Kind.UNARY:
         raise HandlerError(
@@ -118,8 +131,24 @@ def subscriber_from_function(
         injected=signature.injected,
         takes_event=signature.takes_request,
         blocking=signature.blocking,
-        **bounds,
+        durable=durable,
+        max_concurrency=bounds.get("max_concurrency"),
+        max_queue=bounds.get("max_queue"),
+        timeout=bounds.get("timeout"),
     )
+
+
+def _check_durable_bounds(function: Callable[..., Any], bounds: Mapping[str, object]) -> None:
+    place = location_of(function)
+    if "max_queue" in bounds:
+        raise HandlerError(
+            f"{place}: the events of a durable subscriber wait in the broker: leave max_queue out"
+        )
+    if bounds.get("timeout") == 0:
+        raise HandlerError(
+            f"{place}: a durable subscriber needs a timeout, after which its event is tried again:"
+            " write timeout=300 or so for long work"
+        )
 
 
 def _check_fits(function: Callable[..., Any], type_: Any, topic: str | Topic[Any]) -> None:

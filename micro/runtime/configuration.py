@@ -96,11 +96,7 @@ def client_options(
         publish_middleware=(*tracing, *mounted.publisher),
         name=name,
         metrics=metrics or Metrics(),
-        kept=KeptPolicy(
-            timeout=settings.client_request_timeout,
-            allow_unbounded=settings.allow_unbounded,
-            on_drift=settings.on_drift,
-        ),
+        kept=_kept_policy(settings),
     )
 
 
@@ -125,6 +121,16 @@ def subscriber_options(settings: Settings, layers: Layers) -> SubscriberOptions:
         timeout=settings.subscriber_timeout,
         threads=settings.threads,
         middleware=(*tracing_layers(), *layers.subscriber),
+        kept=_kept_policy(settings),
+        instance=settings.server_id,
+    )
+
+
+def _kept_policy(settings: Settings) -> KeptPolicy:
+    return KeptPolicy(
+        timeout=settings.client_request_timeout,
+        allow_unbounded=settings.allow_unbounded,
+        on_drift=settings.on_drift,
     )
 
 

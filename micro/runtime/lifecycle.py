@@ -188,6 +188,7 @@ class ServiceRunner:
         if self._stopping:
             raise Unavailable(f"{self.name} is stopping: {self.steps.current}", id=self.name)
         self.tasks.check()
+        self._subscribers.check()
         await self._backends.check()
 
     def tell(self, event: ConnectionEvent) -> None:
@@ -245,7 +246,10 @@ class ServiceRunner:
             )
             self._listener = await self._stack.enter_async_context(listener)
         with self.steps.step("subscribing"):
-            await self._subscribers.subscribe(resolved.subscribers)
+            await self._subscribers.subscribe(
+                resolved.subscribers,
+                has_other_work=bool(self._endpoints or self.definition.tasks),
+            )
         # Register last: a caller may dial the moment the node is visible.
         with self.steps.step("registering"):
             await self._register(registry)

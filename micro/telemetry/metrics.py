@@ -18,6 +18,7 @@ from micro.telemetry.durations import Durations
 
 __all__ = [
     "ClientCounters",
+    "DurableCounters",
     "MetricKind",
     "Metrics",
     "PublisherCounters",
@@ -107,6 +108,17 @@ class SubscriberCounters:
 
 
 @dataclass(slots=True)
+class DurableCounters:
+    """What one durable subscriber has counted beside that; each value only grows."""
+
+    attempts: int = _counter("Attempts at events, repeated ones included.")
+    postponed: int = _counter("Events that their handler asked to get later.")
+    duplicates: int = _counter("Events that the inbox knew, so that no handler was called.")
+    suspects: int = _counter("Events that came again without a known outcome, and ran alone.")
+    dead_letters: int = _counter("Events that became dead letters.")
+
+
+@dataclass(slots=True)
 class PublisherCounters:
     """What the publishers of one service have counted; each value only grows."""
 
@@ -132,6 +144,7 @@ class Metrics(Mapping[str, float]):
         self.client = ClientCounters()
         self.publisher = PublisherCounters()
         self._subscribers: dict[str, SubscriberCounters] = {}
+        self._durables: dict[str, DurableCounters] = {}
         self._calls: dict[str, Durations] = {}
         self._sources: list[tuple[Source, MetricKind]] = []
         self._ended: Counter[str] = Counter()
@@ -143,6 +156,10 @@ class Metrics(Mapping[str, float]):
     def calls_of(self, endpoint: str) -> Durations:
         """How long calls of an endpoint took at this server, from their arrival to their end."""
         return self._calls.setdefault(endpoint, Durations())
+
+    def durable(self, name: str) -> DurableCounters:
+        """The further counters of the durable subscriber of that name."""
+        return self._durables.setdefault(name, DurableCounters())
 
     @contextmanager
     def observe(self, source: Source, kind: MetricKind = MetricKind.GAUGE) -> Iterator[None]:
@@ -166,6 +183,8 @@ class Metrics(Mapping[str, float]):
             yield from _read("micro.subscriber", counters, {"subscriber": name})
         for name, durations in self._calls.items():
             yield from _durations("rpc.server.call.duration", durations, {"rpc.method": name})
+        for name, tally in self._durables.items():
+            yield from _read("micro.durable", tally, {"subscriber": name})
         yield from (Sample(name, total) for name, total in self._ended.items())
         for source, kind in self._sources:
             for name, value in source().items():

@@ -14,12 +14,14 @@ from micro.wire.headers import CONTENT_TYPE, ID, TOPIC, application_headers
 
 __all__ = [
     "ATTEMPT",
+    "COPY",
     "DEAD",
     "NOT_BEFORE",
     "PUBLISHED",
     "REPLAY",
     "SCHEMA",
     "SEQUENCE",
+    "STORED",
     "check_event_id",
     "stored_headers",
     "without_control",
@@ -35,6 +37,10 @@ NOT_BEFORE = "Micro-Not-Before"
 """On a copy that is stored again: seconds since 1970 before which it is not handled."""
 SEQUENCE = "Micro-Sequence"
 """On a copy: the sequence of the event in its topic."""
+COPY = "Micro-Copy"
+"""On a copy: how many copies of the event there were, this one included."""
+STORED = "Micro-Stored"
+"""On a copy: seconds since 1970 when the event itself was stored."""
 REPLAY = "Micro-Replay"
 """On a dead letter that was replayed: how often."""
 DEAD = "Micro-Dead-"

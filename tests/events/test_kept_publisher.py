@@ -223,7 +223,7 @@ async def test_a_topic_that_is_kept_otherwise_is_used_and_told_of(network, caplo
 async def test_a_broker_that_stores_nothing_is_refused_with_the_reason() -> None:
     settings = load_settings((), {})
     assert settings.on_drift == "warn"
-    service = Service("points", broker=_PlainBroker())
+    service = Service("points", broker=PlainBroker())
     async with running(service) as client:
         with pytest.raises(Unsupported, match="this broker stores no events"):
             await client.publish(created, ANN)
@@ -238,7 +238,7 @@ async def test_plain_subscribers_hear_what_is_stored(network) -> None:
         assert isinstance(client, Client)
 
 
-class _PlainBroker(Broker):
+class PlainBroker(Broker):
     async def publish(self, topic: str, message: Message) -> None:
         raise AssertionError("nothing is published")
 

@@ -47,7 +47,7 @@ HANDLER_OPTIONS: list[tuple[dict[str, Any], str]] = [
 SUBSCRIBER_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"queu": "a"}, "subscriber has no option 'queu'; did you mean 'queue'"),
     ({"max_queu": 1}, "did you mean 'max_queue'"),
-    ({"durable": True}, "subscriber has no option 'durable'"),
+    ({"endurable": True}, "subscriber has no option 'endurable'"),
     ({"max_concurrency": 0}, "max_concurrency must be at least 1"),
     ({"max_queue": -1}, "max_queue must be at least 0"),
     ({"max_queue": "all"}, "max_queue must be .* got 'all'"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from micro import MemoryBackend, NotFound, Service
+from micro import MemoryBackend, NotFound, Service, Topic
 from micro.backend import Backend
 from micro.client import Client
 from micro.telemetry.metrics import MetricKind, Metrics
@@ -97,6 +97,10 @@ def test_a_gauge_is_read_on_demand_and_ends_with_its_block() -> None:
 
 async def test_the_guide_lists_every_metric() -> None:
     service = points()
+
+    @service.subscriber(Topic("metrics.kept", int, keep="1d"), durable=True)
+    async def on_kept(event: int) -> None: ...
+
     table = (
         OPERATIONS.read_text().partition("<!-- metrics -->")[2].partition("<!-- /metrics -->")[0]
     )

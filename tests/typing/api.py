@@ -29,6 +29,7 @@ from micro import (
     Inbox,
     InternalError,
     Keep,
+    Later,
     Layer,
     MemoryBackend,
     Message,
@@ -41,9 +42,11 @@ from micro import (
     PayloadTooLarge,
     Queue,
     Receipt,
+    Reject,
     Request,
     ResourceExhausted,
     Response,
+    Retry,
     Service,
     ServiceUnavailable,
     Settings,
@@ -204,6 +207,23 @@ async def sweep(pool: Annotated[Pool, Depends(database)]) -> None: ...
 service.start_task(sweep, restart="always", max_restarts=3)
 
 
+@service.subscriber(
+    kept,
+    durable="mail",
+    start="new",
+    retry=Retry(1, "5m", jitter=0.2, never=(ValueError,), per={OSError: Retry(60)}, within="1d"),
+    fatal=(ImportError,),
+    timeout=10,
+    max_concurrency=4,
+)
+async def on_kept(event: Award, ctx: Context) -> None:
+    assert_type(ctx.attempt, int)
+    assert_type(ctx.child_id("mail"), str)
+    if event.points < 0:
+        raise Reject("negative")
+    raise Later("10m", "not yet")
+
+
 @service.on_start
 async def connect() -> None: ...
 
@@ -307,6 +327,11 @@ async def topics(client: Client) -> None:
     assert_type(awarded, Topic[Award])
     assert_type(either, Topic[Any])
     assert_type(awarded.name, str)
+    async with client.publisher(kept, window=100) as out:
+        assert_type(out.confirmed, int)
+        await out.send(Award(user="ann", points=5), id="a")
+    receipt = await client.publish(kept, Award(user="ann", points=5), id="a", timeout="5s")
+    assert_type(receipt, Receipt)
     award = Award(user="ann", points=5)
     await client.publish(awarded, award, headers={"zone": "a"}, confirm=True)
     await service.publish(awarded, award)
