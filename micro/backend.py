@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from micro.broker.contract import Broker
+from micro.broker.contract import Broker, Subscription
 from micro.registry.contract import Registry
-from micro.transport.contract import Transport
+from micro.transport.contract import Accept, Transport
 
 __all__ = [
     "Backend",
     "BackendOptions",
     "ConnectionEvent",
     "ConnectionState",
+    "EndpointStats",
+    "EndpointView",
     "OpenBackend",
+    "ServiceView",
     "log_event",
 ]
 
@@ -86,6 +89,59 @@ class BackendOptions:
     driver: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointStats:
+    """What an endpoint has counted.
+
+    Attributes:
+        requests: Calls that ended.
+        errors: Those of them that failed.
+        seconds: What all took together.
+        last_error: The last error's text; empty when there was none.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointView:
+    """One endpoint whose calls are no streams, as a backend may show it.
+
+    Attributes:
+        name: `Type.Method`.
+        metadata: Text about it, for people and tools.
+        read_stats: Gives what it has counted; returns at once.
+    """
+
+    name: str
+    read_stats: Callable[[], EndpointStats]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceView:
+    """A node of a service, as a backend may show it to the tools of its own world.
+
+    Attributes:
+        name: The service's name.
+        version: Its version.
+        node: The node's id.
+        metadata: Text about it, for people and tools.
+        endpoints: What can be called.
+        accept: Gives the server's end of a socket on which requests come in.
+    """
+
+    name: str
+    version: str
+    node: str
+    metadata: Mapping[str, str]
+    endpoints: tuple[EndpointView, ...]
+    accept: Accept
+
+
 class Backend(ABC):
     """An open plugin. What it does not offer is `None`."""
 
@@ -108,6 +164,18 @@ class Backend(ABC):
         its metrics.
         """
         return {}
+
+    async def show(self, view: ServiceView) -> Subscription | None:
+        """Show a node to the tools of the backend's own world, and let them call it.
+
+        It is an extra: what fails here is logged, and the service runs without it.
+
+        Returns:
+            The intake of their requests; `None` where there are no such tools, or they are not
+            allowed to see it.
+        """
+        del view
+        return None
 
 
 OpenBackend = Callable[[BackendOptions], AbstractAsyncContextManager[Backend]]

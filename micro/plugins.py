@@ -14,8 +14,16 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Self, TypeVar
 
-from micro.backend import Backend, BackendOptions, ConnectionEvent, OpenBackend, log_event
+from micro.backend import (
+    Backend,
+    BackendOptions,
+    ConnectionEvent,
+    OpenBackend,
+    ServiceView,
+    log_event,
+)
 from micro.broker import Broker
+from micro.broker.contract import Subscription
 from micro.errors import PluginError
 from micro.registry import Registry
 from micro.settings.hints import nearest
@@ -118,6 +126,11 @@ class Backends:
         """
         for backend in self._in_use():
             await backend.check()
+
+    async def show(self, view: ServiceView) -> list[Subscription]:
+        """Show a node to the tools of every backend in use; see `Backend.show`."""
+        shown = [await backend.show(view) for backend in self._in_use()]
+        return [each for each in shown if each is not None]
 
     def counters(self) -> dict[str, float]:
         """What the backends in use have counted, by name."""

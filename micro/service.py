@@ -152,11 +152,11 @@ class Service(Declarations, ServicePublisher):
         if target is None or isinstance(target, str):
 
             def decorate(function: F) -> F:
-                self._collector.add_handler(function, target, scope, **options)
+                self._collector.add_handler(function, target, scope, options)
                 return function
 
             return decorate
-        self._collector.add_handler(target, None, scope, **options)
+        self._collector.add_handler(target, None, scope, options)
         return target
 
     def implement(
@@ -188,7 +188,7 @@ class Service(Declarations, ServicePublisher):
         # The caller's local types, which postponed annotations may name.
         scope = sys._getframe(1).f_locals
         read = read_contract(contract, prefix=prefix, localns=scope)
-        self._collector.add_contract(read, implementation, scope, **options)
+        self._collector.add_contract(read, implementation, scope, options)
 
     def subscriber(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -16,9 +17,11 @@ __all__ = ["bare_type", "function_error", "is_context", "location_of", "read_ann
 
 
 def location_of(function: Callable[..., Any]) -> str:
-    """A function's or class's name, file and line, for the texts of errors."""
+    """A function's, class's or object's name, file and line, for the texts of errors."""
     if isinstance(function, type):
         return _location_of_class(function)
+    if not inspect.isroutine(function) and not isinstance(function, partial):
+        return _location_of_class(type(function))
     plain = inspect.unwrap(getattr(function, "__func__", function))
     code = getattr(plain, "__code__", None)
     name = getattr(plain, "__qualname__", repr(plain))

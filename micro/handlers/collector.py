@@ -17,7 +17,7 @@ from micro.handlers.contract import Contract
 from micro.handlers.definition import ConnectionHook, Hook, ServiceDefinition, add_endpoint
 from micro.handlers.endpoint import Endpoint, endpoint_from_function, endpoints_from_object
 from micro.handlers.implementation import endpoints_from_contract
-from micro.handlers.options import EndpointOptions, SubscriberBounds
+from micro.handlers.options import EndpointOptions, SubscriberBounds, check_endpoint_options
 from micro.handlers.own_settings import OwnSettings
 from micro.handlers.servable import type_name
 from micro.handlers.subscriber import SubscriberSpec, subscriber_from_function
@@ -69,7 +69,7 @@ class Collector:
         target: Any,
         name: str | None,
         localns: Mapping[str, Any],
-        **options: Unpack[EndpointOptions],
+        options: EndpointOptions,
     ) -> None:
         """Add a function, or every public method of a class.
 
@@ -79,6 +79,8 @@ class Collector:
             UsageError: the service is running.
         """
         self._check_not_running("a handler")
+        # Before they are passed on as keywords, where an unknown one could hide a parameter.
+        check_endpoint_options(target, options)
         known: Any = {"codecs": self._configured.codecs, "providers": self._configured.providers}
         if not inspect.isroutine(target):
             if name is not None:
@@ -105,7 +107,7 @@ class Collector:
         contract: Contract,
         implementation: object,
         localns: Mapping[str, Any],
-        **options: Unpack[EndpointOptions],
+        options: EndpointOptions,
     ) -> None:
         """Add the endpoints of a contract.
 
@@ -114,6 +116,7 @@ class Collector:
             UsageError: the service is running.
         """
         self._check_not_running("a contract")
+        check_endpoint_options(implementation, options)
         known: Any = {"codecs": self._configured.codecs, "providers": self._configured.providers}
         for endpoint in endpoints_from_contract(
             contract, implementation, localns=localns, **known, **options

@@ -92,6 +92,8 @@ def _check(
 
 
 def _hint(name: str, known: Mapping[str, Check]) -> str:
+    if name == "name":
+        return ': the name of an endpoint comes first, as in handler("Points.History")'
     (near,) = get_close_matches(name, (*known, "queue", "topic"), 1) or ("",)
     return f"; did you mean {near!r}?" if near else f" (it has: {', '.join(known)})"
 

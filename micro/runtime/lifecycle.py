@@ -25,6 +25,7 @@ from micro.handlers.resolved import ResolvedHandlers
 from micro.names import check_service
 from micro.plugins import Backends
 from micro.registry.contract import Registry
+from micro.registry.record import ServiceRecord
 from micro.runtime.configuration import (
     client_options,
     server_options,
@@ -34,6 +35,7 @@ from micro.runtime.configuration import (
 )
 from micro.runtime.hooks import Hooks
 from micro.runtime.lifespans import Lifespans
+from micro.runtime.showing import service_view
 from micro.runtime.steps import Steps
 from micro.runtime.tasks import Tasks
 from micro.scope import open_scope
@@ -305,6 +307,21 @@ class ServiceRunner:
             registry.register(record, ttl=ttl, interval=interval)
         )
         _log.info("%s %s registered as node %s", self.name, record.version, record.nodes[0].id)
+        await self._show(record)
+
+    async def _show(self, record: ServiceRecord) -> None:
+        view = service_view(
+            self.name,
+            record.version,
+            record.nodes[0].id,
+            metadata=self.settings.server_metadata,
+            endpoints=self._endpoints,
+            metrics=self.definition.metrics,
+            accept=self._server.accept,
+        )
+        for shown in await self._backends.show(view):
+            await self._stack.enter_async_context(shown)
+            self._registration.push_async_callback(shown.drain)
 
     async def _finish_work(self) -> None:
         """Take nothing new, calls and events alike, and wait until what runs has ended."""

@@ -121,6 +121,7 @@ class Outcomes:
             return
         call.answered = True
         call.code = error.code
+        call.mounted.durations.last_error = str(error)
         self._counters.failed += 1
         call.replies.refuse(call.headers, as_answer(error, self._service))
 
@@ -157,6 +158,7 @@ class Outcomes:
     def _refuse_call(self, call: Call, error: MicroError) -> None:
         call.answered = True
         call.code = error.code
+        call.mounted.durations.last_error = str(error)
         error.id = self._service
         error.refused = True
         call.replies.refuse(call.headers, error)

@@ -38,11 +38,15 @@ class Durations:
 
     The ways are the error codes of this framework's own errors and a few others. An application may
     invent codes without end; past a bound they are counted together.
+
+    Attributes:
+        last_error: The text of the last failure; empty when there was none.
     """
 
-    __slots__ = ("_failed", "_succeeded")
+    __slots__ = ("_failed", "_succeeded", "last_error")
 
     def __init__(self) -> None:
+        self.last_error = ""
         self._succeeded = Histogram()
         self._failed: dict[int, Histogram] = {}
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from micro.backend import Backend, BackendOptions
+from micro.backend import Backend, BackendOptions, ServiceView
+from micro.broker.contract import Subscription
 from micro.scope import Scope, open_scope
 from micro_nats.broker.kept import NatsKeptBroker
 from micro_nats.connection.connection import Connection, open_connection
 from micro_nats.registry.broadcast import NatsRegistry
+from micro_nats.services.shown import show_service
 from micro_nats.transport.transport import NatsTransport
 
 __all__ = ["NatsBackend", "open_nats"]
@@ -35,6 +37,13 @@ class NatsBackend(Backend):
         self.transport = NatsTransport(connection)
         self.broker = NatsKeptBroker(connection, self.transport.counters, scope)
         self.registry = NatsRegistry(connection, self.transport.counters, scope)
+
+    async def show(self, view: ServiceView) -> Subscription | None:
+        """Let the `nats` command see and call a service; see `Backend.show`."""
+        options = self.connection.settings
+        if not options.services:
+            return None
+        return await show_service(self.connection, view, namespace=options.namespace)
 
     async def check(self) -> None:
         """Make a round trip to the server; see `Backend.check`."""

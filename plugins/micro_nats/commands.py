@@ -81,6 +81,7 @@ async def _needs(
         callee=_addresses(callees, peers),
         sent=sent,
         received=received,
+        service=(service,),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from micro_nats.registry.subjects import QUERY_TOPICS, WATCH_TOPICS
+from micro_nats.services.names import token
 
 __all__ = ["RULES", "Access", "Capability", "Grant", "Needs", "Rule", "as_config", "grants_for"]
 
@@ -39,8 +40,9 @@ class Rule:
     Attributes:
         capability: What needs them.
         access: What it does with them.
-        subjects: The subjects; `{inbox}`, `{peer}`, `{address}`, `{callee}`, `{sent}` and
-            `{received}` stand for each value of the attribute of `Needs` that has this name.
+        subjects: The subjects; `{inbox}`, `{peer}`, `{address}`, `{callee}`, `{sent}`,
+            `{received}` and `{service}` stand for each value of the attribute of `Needs` that has
+            this name; `{token}` stands for `service` as the NATS services protocol writes it.
         reason: What for, for the reader of the configuration.
     """
 
@@ -62,6 +64,7 @@ class Needs:
         callee: Subjects at which it calls others that are not inboxes.
         sent: Topics that it publishes.
         received: Topics that it subscribes to.
+        service: The names of the services that it serves.
     """
 
     capabilities: frozenset[Capability]
@@ -71,6 +74,7 @@ class Needs:
     callee: tuple[str, ...] = ()
     sent: tuple[str, ...] = ()
     received: tuple[str, ...] = ()
+    service: tuple[str, ...] = ()
 
     def values(self) -> Mapping[str, tuple[str, ...]]:
         """The values for each placeholder of a rule."""
@@ -81,6 +85,8 @@ class Needs:
             "callee": self.callee,
             "sent": self.sent,
             "received": self.received,
+            "service": self.service,
+            "token": tuple(map(token, self.service)),
         }
 
 
@@ -129,6 +135,18 @@ RULES: tuple[Rule, ...] = (
         access=Access.PUBLISH,
         subjects=("{address}",),
         reason="a look whether that address is taken",
+    ),
+    Rule(
+        capability=Capability.SERVE,
+        access=Access.SUBSCRIBE,
+        subjects=("$SRV.*", "$SRV.*.{token}", "$SRV.*.{token}.*"),
+        reason="questions of the nats command about this service",
+    ),
+    Rule(
+        capability=Capability.SERVE,
+        access=Access.SUBSCRIBE,
+        subjects=("svc.{service}.>",),
+        reason="plain requests, such as those of the nats command",
     ),
     Rule(
         capability=Capability.CALL,

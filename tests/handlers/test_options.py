@@ -24,6 +24,8 @@ async def on_order(event: int) -> None: ...
 
 
 HANDLER_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"name": "Points.Get"}, r"handler has no option 'name': .* as in handler\("),
+    ({"localns": {}}, "handler has no option 'localns'"),
     ({"idempotant": True}, "handler has no option 'idempotant'; did you mean 'idempotent'"),
     ({"max_concurency": 5}, "no option 'max_concurency'; did you mean 'max_concurrency'"),
     ({"timeouts": 5}, "did you mean 'timeout'"),

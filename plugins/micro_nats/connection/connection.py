@@ -171,19 +171,22 @@ class Connection(Observer):
             await self.flush()
         return not refused
 
-    async def subscribe(self, subject: str, callback: Callback, queue: str = "") -> Subscription:
+    async def subscribe(
+        self, subject: str, callback: Callback, queue: str = "", *, optional: bool = False
+    ) -> Subscription:
         """Subscribe; on return the server routes messages here, now and after each reconnection.
 
         Args:
             subject: What to listen to; the caller has checked it.
             callback: Receives each message on the event loop and returns at once.
             queue: A queue group's name, or nothing.
+            optional: A refusal by the server is no event and no reason to be unready.
 
         Raises:
             ConnectionLost: there is no connection.
             Forbidden: the server does not allow it.
         """
-        return await self._subscriptions.add(subject, callback, queue)
+        return await self._subscriptions.add(subject, callback, queue, optional=optional)
 
     def on_lost(self, error: ConnectionLost) -> None:
         """Note that the connection broke, and have it opened again."""

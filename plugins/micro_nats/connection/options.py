@@ -40,6 +40,7 @@ _OWN = (
     "namespace",
     "reconnect_wait_max",
     "reply_prefixes",
+    "services",
 )
 _TLS_FILES = ("tls_ca", "tls_cert", "tls_key")
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True}
@@ -64,6 +65,7 @@ class ConnectOptions:
         inbox_prefix: Prefix of this process's reply subjects.
         reply_prefixes: More prefixes that reply subjects of peers may have.
         bare_events: Whether events are published without go-micro's envelope.
+        services: Whether tools that speak the NATS services protocol see and call services.
         reconnect_wait: Seconds before a second try to reconnect; later ones wait longer.
         reconnect_wait_max: The longest wait between two tries, in seconds.
         namespace: A prefix of kept topics and their streams; empty for none.
@@ -76,6 +78,7 @@ class ConnectOptions:
     inbox_prefix: str = "_INBOX"
     reply_prefixes: tuple[str, ...] = ()
     bare_events: bool = False
+    services: bool = True
     reconnect_wait: float = 0.1
     reconnect_wait_max: float = 3.0
     namespace: str = ""
@@ -114,6 +117,7 @@ def read_options(options: BackendOptions) -> ConnectOptions:
     driver = dict(options.driver)
     files = {name: driver.pop(name, None) for name in _TLS_FILES}
     reply_prefixes = _split(driver.pop("reply_prefixes", ""))
+    services = _truth("services", driver.pop("services", True))
     envelope = _choice("envelope", driver.pop("envelope", "go-micro"), ("go-micro", "bare"))
     longest = _number("reconnect_wait_max", driver.pop("reconnect_wait_max", 3.0))
     first = _number("reconnect_time_wait", driver.pop("reconnect_time_wait", 0.1))
@@ -133,6 +137,7 @@ def read_options(options: BackendOptions) -> ConnectOptions:
         inbox_prefix=_check_prefix("inbox_prefix", prefix),
         reply_prefixes=tuple(_check_prefix("reply_prefixes", each) for each in reply_prefixes),
         bare_events=envelope == "bare",
+        services=services,
         reconnect_wait=min(first, longest),
         reconnect_wait_max=longest,
         namespace=_check_prefix("namespace", namespace) if namespace else "",

@@ -57,7 +57,8 @@ class ServerErrors:
             self._expected[subject].add(subject)
             return
         kind = "publish" if publication else "subscribe"
-        self._announcer.emit_limited(ConnectionState.DENIED, text, kind=kind)
+        if publication or not self._subscriptions.is_optional(subject):
+            self._announcer.emit_limited(ConnectionState.DENIED, text, kind=kind)
         if publication:
             self._observer.on_denied(subject)
         else:

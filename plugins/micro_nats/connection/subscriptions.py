@@ -24,11 +24,14 @@ class Subscription:
         active: Whether the server has confirmed it once.
         denied: What the server said when it refused it; empty if it did not.
         retrying: Whether it was asked for again, and no answer has come.
+        optional: Whether the service is in order without it.
     """
 
-    __slots__ = ("_table", "active", "command", "denied", "retrying", "sid", "subject")
+    __slots__ = ("_table", "active", "command", "denied", "optional", "retrying", "sid", "subject")
 
-    def __init__(self, table: Subscriptions, sid: bytes, subject: str, queue: str) -> None:
+    def __init__(
+        self, table: Subscriptions, sid: bytes, subject: str, queue: str, *, optional: bool
+    ) -> None:
         self._table = table
         self.sid = sid
         self.subject = subject
@@ -36,6 +39,7 @@ class Subscription:
         self.active = False
         self.denied = ""
         self.retrying = False
+        self.optional = optional
 
     async def drain(self) -> None:
         """Stop the intake; returns when every message that was routed here has been received.
@@ -64,7 +68,9 @@ class Subscriptions:
         self._numbers = count(1)
         self._retry: asyncio.TimerHandle | None = None
 
-    async def add(self, subject: str, callback: Callback, queue: str) -> Subscription:
+    async def add(
+        self, subject: str, callback: Callback, queue: str, *, optional: bool = False
+    ) -> Subscription:
         """Subscribe; see `Connection.subscribe`.
 
         Raises:
@@ -74,7 +80,8 @@ class Subscriptions:
         link = self.link
         if link is None:
             raise ConnectionLost(NO_CONNECTION)
-        subscription = Subscription(self, b"m%d" % next(self._numbers), subject, queue)
+        sid = b"m%d" % next(self._numbers)
+        subscription = Subscription(self, sid, subject, queue, optional=optional)
         self._known[subscription.sid] = subscription
         self.routes[subscription.sid] = callback
         try:
@@ -135,6 +142,11 @@ class Subscriptions:
                     loop = asyncio.get_running_loop()
                     self._retry = loop.call_later(RETRY_DENIED_SECONDS, self._retry_denied)
 
+    def is_optional(self, subject: str) -> bool:
+        """Whether all subscriptions to a subject are optional."""
+        known = [each.optional for each in self._known.values() if each.subject == subject]
+        return bool(known) and all(known)
+
     def check(self) -> None:
         """Check that the server accepts every subscription.
 
@@ -142,7 +154,7 @@ class Subscriptions:
             Forbidden: it refuses one that it accepted before.
         """
         for subscription in self._known.values():
-            if subscription.active and subscription.denied:
+            if subscription.active and subscription.denied and not subscription.optional:
                 raise Forbidden(f"the NATS server says: {subscription.denied}")
 
     def close(self) -> None:

@@ -114,7 +114,7 @@ async def test_the_shop_runs_under_exactly_the_permissions_that_are_printed(tmp_
 
 
 @pytest.mark.parametrize(
-    "rule", [r for r in RULES if "{" not in r.subjects[0]], ids=lambda r: r.reason
+    "rule", [r for r in RULES if r.subjects[0].startswith("micro")], ids=lambda r: r.reason
 )
 def test_each_registry_rule_is_of_both_generations(rule) -> None:
     assert len(rule.subjects) == 2
