@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import datetime
+from typing import Any
 
-from micro.deadline import Deadline
+from micro.deadline import Ambient, Deadline, ambient
 from micro.errors import UsageError
 
 __all__ = ["Context", "DurableContext", "ambient_context"]
 
 
-class Context:
+class Context(Ambient):
     """The context of one call or event; a handler's parameter of this type gets it.
 
     Attributes:
@@ -54,7 +55,7 @@ class Context:
         self.service = service
         self.endpoint = endpoint
         self.headers = headers
-        self.deadline = deadline
+        self.deadline = self.ambient_deadline = deadline
         self.peer = peer
         self.id = id
         self.topic = topic
@@ -145,5 +146,7 @@ class DurableContext(Context):
         return self.child_id(f"{topic}/{self._published[topic]}")
 
 
-ambient_context: ContextVar[Context | None] = ContextVar("micro_context", default=None)
+# One variable for both, for each costs a call: its values are always contexts.
+_ambient: Any = ambient
+ambient_context: ContextVar[Context | None] = _ambient
 """The context of the handler that is running, if any."""

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from micro.errors import DeadlineExceeded
 
-__all__ = ["AmbientDeadline", "Deadline", "ambient_deadline", "current_deadline", "enforce"]
+__all__ = [
+    "Ambient",
+    "Deadline",
+    "ambient",
+    "current_deadline",
+    "enforce",
+    "new_deadline",
+]
 
 
 class Deadline(NamedTuple):
@@ -37,30 +45,35 @@ class Deadline(NamedTuple):
         return self if other is None or self.at <= other.at else other
 
 
-class AmbientDeadline:
-    """The deadline of a handler that is running.
+_new: Any = partial(tuple.__new__, Deadline)
+new_deadline: Callable[[tuple[float]], Deadline] = _new
+"""Makes a deadline at a fifth of the cost, for what is done for every call; see `new_message`."""
 
-    Tasks that the handler starts inherit it with their context, and may outlive the handler:
-    what runs the handler sets `deadline` to `None` at its end, for all of them.
+
+class Ambient:
+    """What a running handler hands down to the tasks that it starts: base class of `Context`.
+
+    They inherit it with their contextvars, and may outlive the handler: what runs the handler sets
+    `ambient_deadline` to `None` at its end, for all of them.
 
     Attributes:
-        deadline: When the handler's answer must be there; `None` for no limit, and after the end.
+        ambient_deadline: When the handler's answer must be there; `None` for no limit, and after
+            the end.
     """
 
-    __slots__ = ("deadline",)
+    __slots__ = ("ambient_deadline",)
 
-    def __init__(self, deadline: Deadline | None) -> None:
-        self.deadline = deadline
+    ambient_deadline: Deadline | None
 
 
-ambient_deadline: ContextVar[AmbientDeadline | None] = ContextVar("micro_deadline", default=None)
-"""The deadline of the call or event that is being handled; nested calls inherit it."""
+ambient: ContextVar[Ambient | None] = ContextVar("micro_context", default=None)
+"""The call or event that is being handled; nested calls inherit its deadline."""
 
 
 def current_deadline() -> Deadline | None:
     """The deadline of the handler that this task belongs to, while that handler runs."""
-    ambient = ambient_deadline.get()
-    return None if ambient is None else ambient.deadline
+    running = ambient.get()
+    return None if running is None else running.ambient_deadline
 
 
 @asynccontextmanager

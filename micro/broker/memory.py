@@ -28,7 +28,7 @@ from micro.broker.kept_types import (
 from micro.broker.memory_kept import FEATURES, KeptTopics, NewEvent
 from micro.concurrency.clock import Clock, RealClock
 from micro.errors import ConnectionLost, NoSubscribers, PayloadTooLarge
-from micro.message import Message
+from micro.message import Message, new_message
 from micro.names import check_pattern, check_queue, check_topic, topic_matches
 
 __all__ = ["MemoryBroker"]
@@ -191,7 +191,9 @@ class MemoryBroker(KeptBroker):
     def _check(self, message: Message) -> int:
         """The size of a message that can be sent."""
         self._check_open()
-        size = len(message.body) + sum(len(n) + len(v) for n, v in message.headers.items())
+        size = len(message.body)
+        for name, value in message.headers.items():
+            size += len(name) + len(value)
         if size > self.max_payload:
             raise PayloadTooLarge(f"a message of {size} bytes; the limit is {self.max_payload}")
         return size
@@ -199,9 +201,11 @@ class MemoryBroker(KeptBroker):
     def _push(self, topic: str, message: Message) -> bool:
         """Route a message; returns whether its publisher must wait."""
         targets = self._route(topic)
+        full = False
         for target in targets:
             target.push(topic, message)
-        return any(target.is_full for target in targets)
+            full = full or target.is_full
+        return full
 
     def _route(self, topic: str) -> list[_Subscription]:
         targets: list[_Subscription] = []
@@ -259,7 +263,9 @@ class _Subscription(Subscription):
         if not self._pending:
             self._soon_flush()
         # Each subscription gets its own headers, as it would over a network.
-        self._pending.append(PlainDelivery(topic, Message(dict(message.headers), message.body)))
+        self._pending.append(
+            PlainDelivery(topic, new_message((dict(message.headers), message.body)))
+        )
 
     def stop(self) -> None:
         """Leave the broker and drop what waits."""

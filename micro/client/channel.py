@@ -9,7 +9,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from micro.client.pending import Pending, Reply, decompressed, end_all, error_for
+from micro.client.pending import (
+    Pending,
+    Reply,
+    decompressed,
+    end_all,
+    error_for,
+    new_pending,
+)
 from micro.client.stream import StreamCall
 from micro.concurrency.timers import Timers
 from micro.deadline import Deadline, enforce
@@ -20,7 +27,7 @@ from micro.errors import (
     ResourceExhausted,
     TransportError,
 )
-from micro.message import Message
+from micro.message import Message, new_message
 from micro.telemetry.metrics import ClientCounters
 from micro.transport.contract import Receiver, Socket
 from micro.wire.assembler import Assembler
@@ -152,13 +159,13 @@ class Channel(Receiver):
         if self._compression is not None:
             headers, body = self._compress(headers, body)
         try:
-            message = Message(headers, body)
+            message = new_message((headers, body))
             if not self.native or self._assembler.fits(body):
                 try:
                     bundle = self.socket.send(message)
                 except MicroError as error:
                     bundle = await self._send_later(message, deadline, error)
-                self._pending[id] = Pending(reply, bundle, slot)
+                self._pending[id] = new_pending((reply, bundle, slot))
             else:
                 self._pending[id] = pending = Pending(reply, None, slot)
                 await self._call_in_chunks(id, pending, message)

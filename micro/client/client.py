@@ -30,7 +30,7 @@ from micro.client.stream import ClientStream
 from micro.client.typed import make_proxy
 from micro.codec import Codecs
 from micro.concurrency.bridge import Bridge
-from micro.deadline import Deadline, ambient_deadline, enforce
+from micro.deadline import Deadline, ambient, enforce, new_deadline
 from micro.errors import DeadlineExceeded, MicroError
 from micro.events.publisher import Publisher
 from micro.handlers.contract import read_contract
@@ -149,17 +149,19 @@ class Client(EventClient, GatherClient):
         Raises:
             MicroError: the class says what kind, `refused` whether it surely did not run.
         """
-        content_type = reply_headers = None
+        content_type = reply_headers = headers = None
+        timeout: float | UseDefault | None = DEFAULT
         policy = self._default_policy
         if options:
             check_options(options, stream=False)
             reply_headers = options.get("reply_headers")
             content_type = options.get("content_type")
+            headers = options.get("headers")
+            timeout = options.get("timeout", DEFAULT)
             policy = policy_from(policy, options)
         plan = self._plans.get(service, endpoint, type(request), response_type, content_type)
-        headers = options.get("headers")
         try:
-            deadline = self._deadline(options.get("timeout", DEFAULT))
+            deadline = self._deadline(timeout)
             if not self.options.middleware:
                 body = plan.encode(request)
                 reply = await self._caller.call(plan, body, headers, deadline, policy)
@@ -283,16 +285,16 @@ class Client(EventClient, GatherClient):
         return last
 
     def _deadline(self, timeout: float | UseDefault | None) -> Deadline | None:
-        running = ambient_deadline.get()
-        ambient = None if running is None else running.deadline
+        running = ambient.get()
+        outer = None if running is None else running.ambient_deadline
         if timeout is DEFAULT:
             timeout = self.options.timeout
         elif timeout is None or check_timeout(timeout) == inf:
-            return ambient
+            return outer
         now = monotonic()
         at = now + timeout
-        if ambient is not None and ambient.at < at:
-            at = ambient.at
+        if outer is not None and outer.at < at:
+            at = outer.at
         if at <= now:
             raise DeadlineExceeded("no time left for the call", id="micro.client", refused=True)
-        return Deadline(at)
+        return new_deadline((at,))

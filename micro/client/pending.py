@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
 
 from micro.errors import (
     ConnectionLost,
@@ -17,7 +18,15 @@ from micro.errors import (
 from micro.message import Message
 from micro.wire.compression import decompress
 
-__all__ = ["Pending", "Reply", "decompressed", "end_all", "error_for", "expire_reply"]
+__all__ = [
+    "Pending",
+    "Reply",
+    "decompressed",
+    "end_all",
+    "error_for",
+    "expire_reply",
+    "new_pending",
+]
 
 Reply = asyncio.Future[Message]
 
@@ -34,6 +43,11 @@ class Pending(NamedTuple):
     reply: Reply
     bundle: int | None
     slot: set[Reply] | None
+
+
+_new: Any = partial(tuple.__new__, Pending)
+new_pending: Callable[[tuple[Reply, int | None, set[Reply] | None]], Pending] = _new
+"""Makes one without the call of a Python function; see `new_message`."""
 
 
 def expire_reply(reply: Reply) -> None:

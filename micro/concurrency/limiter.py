@@ -34,6 +34,10 @@ class Admission(Enum):
     """There is neither a slot nor a place in the queue for it."""
 
 
+# A member of an enumeration costs ten times as much to look up in Python 3.11.
+_RUN, _QUEUED, _REFUSED = Admission.RUN, Admission.QUEUED, Admission.REFUSED
+
+
 class Limiter(Generic[T]):
     """Lets at most `limit` items run at once; up to `queue` more wait in order of arrival.
 
@@ -88,7 +92,7 @@ class Limiter(Generic[T]):
         """
         if self.inside < self._limit and not self._waiting:
             self.inside += 1
-            return Admission.RUN
+            return _RUN
         return self._enqueue(item, patience)
 
     def release(self) -> None:
@@ -112,15 +116,15 @@ class Limiter(Generic[T]):
             or self._weight > MAX_WAITING_BYTES
             or self._pace.wait(waiting) > patience
         ):
-            return Admission.REFUSED
+            return _REFUSED
         weight = self._weigh(item)
         if not process_budget().acquire(weight):
-            return Admission.REFUSED
+            return _REFUSED
         if not waiting:
             self._started_at = time.monotonic()
         self._weight += weight
         self._waiting[id(item)] = (item, weight)
-        return Admission.QUEUED
+        return _QUEUED
 
     def _fill(self) -> None:
         # An item that is done as soon as it starts is released from within `start`: this loop goes

@@ -53,9 +53,13 @@ class LoopLag:
         await asyncio.sleep(seconds)
         return time.monotonic() - self._due
 
-    def seconds(self) -> float:
-        """Seconds, at most; 0 while the loop has turned at least twice a second."""
-        lag = time.monotonic() - self._due
+    def seconds(self, now: float) -> float:
+        """Seconds, at most; 0 while the loop has turned at least twice a second.
+
+        Args:
+            now: The monotonic clock's time.
+        """
+        lag = now - self._due
         if lag < self._last:
             lag = self._last
         return lag if lag > _INTERVAL_SECONDS else 0.0

@@ -40,6 +40,9 @@ their answers, with seconds to spare, are no overload."""
 PROBE_SECONDS = 0.02
 """How often the event loop is looked at while only the bound on work in flight holds items up."""
 
+# A member of an enumeration costs ten times as much to look up in Python 3.11.
+_RUN, _QUEUED, _REFUSED = Admission.RUN, Admission.QUEUED, Admission.REFUSED
+
 _FIRST_BURST = 64
 _MAX_BURST = 4096
 _SMOOTHING = 1 / 8
@@ -167,20 +170,20 @@ class Pacer(Generic[T]):
                 self._turn_began = now
             self._starting += 1
             self._started += 1
-            return Admission.RUN
+            return _RUN
         if lane.waiting:
             stood = now - lane.since
             limit = patience
             if stood > STANDING_SECONDS:
                 limit = min(patience, max(TARGET_SECONDS, patience * _TARGET_SHARE))
             if stood > BURST_SECONDS and len(lane.waiting) * lane.interval > limit:
-                return Admission.REFUSED
+                return _REFUSED
         else:
             self._open(lane, now)
         lane.waiting[id(item)] = item
         if not self._starting:
             self._probe_soon(now)
-        return Admission.QUEUED
+        return _QUEUED
 
     def began(self) -> None:
         """An item that was started runs its first step."""

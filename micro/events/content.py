@@ -8,7 +8,7 @@ from typing import Any
 from micro.codec import Codecs
 from micro.errors import MicroError
 from micro.message import Message
-from micro.wire.headers import CONTENT_TYPE, ID, canonical
+from micro.wire.headers import CONTENT_TYPE, ID, canonical, own_event_headers
 
 __all__ = ["guess_content_type", "read_headers"]
 
@@ -43,7 +43,7 @@ def read_headers(message: Message, guess: Callable[[bytes], str]) -> tuple[dict[
     content_type = headers.get(CONTENT_TYPE)
     if content_type is not None and ID in headers:
         return headers, content_type
-    headers = canonical(headers)
+    headers = own_event_headers(headers) or canonical(headers)
     return headers, headers.get(CONTENT_TYPE) or guess(body)
 
 

@@ -13,7 +13,7 @@ from micro.codec import Codecs
 from micro.errors import MicroError, UsageError
 from micro.events.kept_publisher import KeptPublisher, Publication
 from micro.events.kept_topics import KeptPolicy, KeptTopics
-from micro.message import Message
+from micro.message import Message, new_message
 from micro.middleware import Layer, Next, Request, Response, fold
 from micro.telemetry.metrics import PublisherCounters
 from micro.topic import Topic, kept_topic
@@ -149,7 +149,7 @@ def _message(
     outgoing = event_headers(topic, id, content_type)
     if headers:
         outgoing = {**application_headers(headers), **outgoing}
-    return Message(outgoing, body)
+    return new_message((outgoing, body))
 
 
 def _event_ids() -> Any:

@@ -78,6 +78,9 @@ class Host:
     options: SubscriberOptions
 
 
+_RUN, _REFUSED = Admission.RUN, Admission.REFUSED
+
+
 class _Unreadable(Exception):
     """The event's bytes are not of the subscriber's type."""
 
@@ -126,9 +129,9 @@ class Subscriber:
     def deliver(self, delivery: Delivery) -> None:
         """Take a delivery from the broker."""
         admission = self._limiter.admit(delivery)
-        if admission is Admission.RUN:
+        if admission is _RUN:
             self._launch(delivery)
-        elif admission is Admission.REFUSED:
+        elif admission is _REFUSED:
             self._drop()
 
     def _launch(self, delivery: Delivery) -> None:

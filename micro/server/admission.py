@@ -32,6 +32,7 @@ _PATIENCE_SHARE = 0.5
 """The share of a call's time that it may wait; the rest is for its handler."""
 
 _SUCCESS = 200
+_RUN = Admission.RUN
 _LOOP_BUSY = "its event loop is busy"
 
 
@@ -98,17 +99,16 @@ class AdmissionControl(Requests):
         if mounted is None or self.draining or mounted.streams != streams:
             self._outcomes.refuse(replies, headers, self._objection(headers, mounted))
             return
-        deadline = deadline_from(headers)
         now = time.monotonic()
+        deadline = deadline_from(headers, now)
         if deadline is None:
             deadline = mounted.deadline(now)
         elif mounted.cap is not None and deadline.at > now + mounted.cap:
             deadline = Deadline(now + mounted.cap)
-        call = Call(replies, mounted, message, deadline)
-        call.since = now
+        call = Call(replies, mounted, message, deadline, now)
         if deadline is not None:
             left = deadline.at - now
-            if left <= replies.delay or left <= self._lag.seconds():
+            if left <= replies.delay or left <= self._lag.seconds(now):
                 self._outcomes.refuse_late(call)
                 return
             call.patience = left * _PATIENCE_SHARE
@@ -156,7 +156,7 @@ class AdmissionControl(Requests):
             if call.epoch is not None:
                 self._work_ended(call)
         self.open -= 1
-        if not self.open:
+        if self.draining and not self.open:
             self.on_idle()
 
     def thread_ended(self, call: Call) -> None:
@@ -184,12 +184,12 @@ class AdmissionControl(Requests):
         while call.slots < len(limits):
             limiter, reason = limits[call.slots]
             admission = limiter.admit(call, call.patience)
-            if admission is not Admission.RUN:
+            if admission is not _RUN:
                 self._wait_or_refuse(call, admission, limiter.withdraw, reason)
                 return
             call.slots += 1
         admission = self._pacer.admit(mounted.lane, call, now, call.patience)
-        if admission is Admission.RUN:
+        if admission is _RUN:
             self._start(call)
         else:
             call.start_by = now + call.patience

@@ -208,14 +208,19 @@ class Call:
     )
 
     def __init__(
-        self, replies: Replies, mounted: Mounted, message: Message, deadline: Deadline | None
+        self,
+        replies: Replies,
+        mounted: Mounted,
+        message: Message,
+        deadline: Deadline | None,
+        since: float,
     ) -> None:
         self.replies = replies
         self.mounted = mounted
         self.headers, self.body = headers, _ = message
         self.deadline = deadline
         self.id = headers.get(STREAM) or headers.get(ID, "")
-        self.since = 0.0
+        self.since = since
         self.slots = 0
         self.patience = MAX_STREAM_WAIT_SECONDS
         self.code = 200

@@ -14,10 +14,9 @@ from micro.codec import Codecs
 from micro.codec.contract import Decoder, Encoder
 from micro.concurrency.threads import Threads
 from micro.context import Context, ambient_context
-from micro.deadline import AmbientDeadline, ambient_deadline
 from micro.errors import DeadlineExceeded, ResourceExhausted
 from micro.handlers.endpoint import Endpoint
-from micro.message import Message
+from micro.message import new_message
 from micro.middleware import Next, Request, Response
 from micro.server.answers import encode_response, own_headers
 from micro.server.bodies import Bodies
@@ -110,8 +109,6 @@ class Execution:
             self._outcomes.unstarted(call)
             self._finished(call)
             return
-        ambient = AmbientDeadline(deadline)
-        ambient_deadline.set(ambient)
         context = Context(
             self._service,
             call.mounted.endpoint.name,
@@ -139,7 +136,7 @@ class Execution:
         except BaseException as error:
             self._outcomes.failed(call, error)
         finally:
-            ambient.deadline = None
+            context.ambient_deadline = None
             self._finished(call)
 
     def innermost(self, endpoint: Endpoint) -> Next:
@@ -193,7 +190,7 @@ class Execution:
         reply = reply_headers(headers, kind)
         if own:
             reply = {**own_headers(own), **reply}
-        message = Message(reply, encode_response(encode, result, call))
+        message = new_message((reply, encode_response(encode, result, call)))
         if call.answered:
             return  # the service stopped first, and said so
         if len(message.body) >= MIN_COMPRESS_BYTES:

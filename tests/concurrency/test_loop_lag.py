@@ -18,7 +18,7 @@ MS = 1_000_000
 class Frozen(LoopLag):
     """Says that the process stood still for two seconds until now."""
 
-    def seconds(self) -> float:
+    def seconds(self, now: float) -> float:
         return 2.0
 
 
@@ -39,7 +39,7 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_loop_that_turns_has_no_lag() -> None:
-    assert LoopLag().seconds() == 0.0
+    assert LoopLag().seconds(time.monotonic()) == 0.0
 
 
 def test_an_overdue_measurement_is_a_lag(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def test_an_overdue_measurement_is_a_lag(monkeypatch: pytest.MonkeyPatch) -> Non
     later = time.monotonic() + 3.0
     monkeypatch.setattr("micro.concurrency.loop_lag.time.monotonic", lambda: later)
 
-    assert lag.seconds() == pytest.approx(2.5, abs=0.1)
+    assert lag.seconds(time.monotonic()) == pytest.approx(2.5, abs=0.1)
 
 
 async def test_a_lag_is_kept_until_the_loop_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,8 +60,8 @@ async def test_a_lag_is_kept_until_the_loop_has_caught_up(monkeypatch: pytest.Mo
     loop.call_later(0.06, woken.set_result, None)
     block(0.3)
     await woken
-    found = lag.seconds()
-    await until(lambda: lag.seconds() == 0.0)
+    found = lag.seconds(time.monotonic())
+    await until(lambda: lag.seconds(time.monotonic()) == 0.0)
     measuring.cancel()
 
     assert found > 0.05
@@ -78,8 +78,8 @@ async def test_a_fresh_request_runs_after_the_loop_was_blocked(
         await client.call("points", "Points.Award", ANN, Balance)
         await asyncio.sleep(0)
         block(1.8)
-        await until(lambda: made[0].seconds() > 0.0)
-        await until(lambda: made[0].seconds() == 0.0, 0.7)
+        await until(lambda: made[0].seconds(time.monotonic()) > 0.0)
+        await until(lambda: made[0].seconds(time.monotonic()) == 0.0, 0.7)
 
         assert await client.call("points", "Points.Award", ANN, Balance, timeout=1.0)
 

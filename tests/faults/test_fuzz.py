@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Sequence
@@ -174,7 +175,7 @@ ON_WIRE = st.lists(BODIES, max_size=3)
 
 def read_headers(headers: dict[str, str]) -> None:
     for each in (headers, canonical(headers), application_headers(headers)):
-        deadline = deadline_from(each)
+        deadline = deadline_from(each, time.monotonic())
         assert deadline is None or -1 < deadline.remaining() < 1e9
         assert 0 <= credit_from(each) < 10**9
         assert isinstance(error_from(each), MicroError | None)
