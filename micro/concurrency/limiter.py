@@ -54,6 +54,7 @@ class Limiter(Generic[T]):
     __slots__ = (
         "_limit",
         "_pace",
+        "_paced",
         "_queue",
         "_start",
         "_started_at",
@@ -76,6 +77,8 @@ class Limiter(Generic[T]):
         self._starting = False
         self._waiting: OrderedDict[int, tuple[T, int]] = OrderedDict()
         self._pace = Pace(min_starts=16, min_seconds=0.1)
+        # Whether any item has bounded its wait: only then it matters how fast the queue moves.
+        self._paced = False
         self._started_at = 0.0
 
     @property
@@ -111,12 +114,12 @@ class Limiter(Generic[T]):
 
     def _enqueue(self, item: T, patience: float) -> Admission:
         waiting = len(self._waiting)
-        if (
-            waiting >= self._queue
-            or self._weight > MAX_WAITING_BYTES
-            or self._pace.wait(waiting) > patience
-        ):
+        if waiting >= self._queue or self._weight > MAX_WAITING_BYTES:
             return _REFUSED
+        if patience < math.inf:
+            self._paced = True
+            if self._pace.wait(waiting) > patience:
+                return _REFUSED
         weight = self._weigh(item)
         if not process_budget().acquire(weight):
             return _REFUSED
@@ -135,7 +138,8 @@ class Limiter(Generic[T]):
                 self.inside += 1
                 _, (item, weight) = self._waiting.popitem(last=False)
                 self._forget_weight(weight)
-                self._measure()
+                if self._paced:
+                    self._measure()
                 self._start(item)
         finally:
             self._starting = False

@@ -14,7 +14,7 @@ from typing import Any
 from micro.context import Context
 from micro.errors import UsageError
 from micro.handlers.annotations import function_error, location_of
-from micro.handlers.depends import REQUEST, Argument, Provider, Source
+from micro.handlers.depends import REQUEST, Argument, Provider, Source, Style
 from micro.handlers.providers import Providers
 
 __all__ = ["Call", "Plan", "Planner", "RunValues"]
@@ -67,11 +67,13 @@ class Plan:
         fixed: The values that are the same for every call; the request and the context come first.
         steps: The providers to call, in order.
         call: Calls the handler.
+        single: The only step, if it is an async generator, as it is for most handlers.
     """
 
     fixed: list[Any]
     steps: tuple[tuple[Call, Provider], ...]
     call: Call
+    single: tuple[Call, Provider] | None
 
 
 class Planner:
@@ -98,10 +100,13 @@ class Planner:
         self._visit(function, arguments, steps, fixed)
         index = {source: place for place, source in enumerate(self._sources)}
         index.update({step: len(fixed) + number for number, step in enumerate(steps)})
+        calls = tuple((self._call(one.called, one.arguments, index), one) for one in steps)
+        one = len(steps) == 1 and steps[0].style is Style.ASYNC_GENERATOR
         return Plan(
             fixed=fixed,
-            steps=tuple((self._call(one.called, one.arguments, index), one) for one in steps),
+            steps=calls,
             call=self._call(function, arguments, index),
+            single=calls[0] if one else None,
         )
 
     def _visit(

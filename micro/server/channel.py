@@ -14,7 +14,7 @@ from micro.errors import (
     PayloadTooLarge,
     TransportError,
 )
-from micro.message import Message
+from micro.message import Message, new_message
 from micro.server.answers import ReplyTooLarge, send_error
 from micro.server.bodies import encoded_body
 from micro.server.call import Call, Replies, Requests
@@ -100,13 +100,17 @@ class ServerChannel(Receiver, Replies):
         """Start a call for each request, and give other frames to the calls they belong to."""
         self.delay = self._socket.delay
         for message in messages:
+            headers = message.headers
             try:
-                self._dispatch(message)
+                if METHOD in headers or ID not in headers:
+                    self._dispatch_go_micro(new_message((canonical(headers), message.body)))
+                else:
+                    self._route(self, message)
             except Exception:
                 # A fault of ours in one frame must not harm the others on this socket.
                 self._counters.malformed += 1
                 _log.exception("a frame from %s could not be handled", self.remote)
-                self._answer_fault(message.headers)
+                self._answer_fault(headers)
 
     def closed(self, error: TransportError) -> None:
         """Cancel what runs for a client that is gone."""
@@ -177,13 +181,6 @@ class ServerChannel(Receiver, Replies):
     def _not_sent(self, error: TransportError) -> None:
         self._counters.unsent += 1
         _log.debug("a reply to %s was not sent: %s", self.remote, error)
-
-    def _dispatch(self, message: Message) -> None:
-        headers = message.headers
-        if METHOD in headers or ID not in headers:
-            self._dispatch_go_micro(Message(canonical(headers), message.body))
-        else:
-            self._route(self, message)
 
     def _dispatch_go_micro(self, message: Message) -> None:
         headers = message.headers

@@ -20,7 +20,7 @@ import msgpack
 from pydantic_core import from_json
 
 from micro.errors import CodecError
-from micro.message import Message
+from micro.message import Message, new_message
 from micro_nats.wire.gojson import go_json
 
 __all__ = [
@@ -128,7 +128,7 @@ def _message(headers: Any, body: Any) -> Message:
         raise CodecError("an envelope needs an object of headers and a text in base64")
     try:
         _require_text(headers.values())
-        return Message(headers, a2b_base64(body, strict_mode=True) if body else b"")
+        return new_message((headers, a2b_base64(body, strict_mode=True) if body else b""))
     except (TypeError, Base64Error, ValueError) as error:
         raise CodecError(f"the envelope cannot be read: {error}") from None
 
@@ -207,14 +207,14 @@ def decode_bundle(data: bytes) -> list[Message]:
     if len(items) == 3:
         _, headers, body = items
         _check((headers,), (body,))
-        return [Message(headers, body)]
+        return [new_message((headers, body))]
     if len(items) == 1:
         raise CloseFrame
     if not len(items) % 2:
         raise CodecError("a bundle's last message has no body")
     headers, bodies = items[1::2], items[2::2]
     _check(headers, bodies)
-    return list(map(Message._make, zip(headers, bodies, strict=True)))
+    return list(map(new_message, zip(headers, bodies, strict=True)))
 
 
 def decode_any(data: bytes) -> list[Message]:
