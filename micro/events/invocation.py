@@ -9,7 +9,7 @@ from typing import Any
 
 from micro.concurrency.clock import Clock
 from micro.context import Context, DurableContext, ambient_context
-from micro.deadline import AmbientDeadline, Deadline, ambient_deadline
+from micro.deadline import Deadline
 from micro.errors import DeadlineExceeded
 from micro.events.arrival import Arrival
 from micro.events.evolution import read_event
@@ -140,9 +140,8 @@ class Invocation:
             sequence=arrival.sequence,
             stored_at=arrival.stored_at,
         )
-        ambient = AmbientDeadline(Deadline.after(self.timeout))
+        context.ambient_deadline = Deadline.after(self.timeout)
         ambient_context.set(context)
-        ambient_deadline.set(ambient)
         try:
             if self._chain is None:
                 await self._run(event, context)
@@ -150,7 +149,7 @@ class Invocation:
                 service, topic = self._host.service, arrival.topic
                 await self._chain(Request("subscriber", service, topic, headers, event, None))
         finally:
-            ambient.deadline = None
+            context.ambient_deadline = None
 
     async def _innermost(self, request: Request) -> Response:
         context = Context.current()
