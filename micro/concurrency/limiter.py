@@ -92,6 +92,7 @@ class Limiter(Generic[T]):
         Args:
             item: The item.
             patience: Seconds that it may wait; it is refused when the queue surely takes longer.
+                The pace of the queue is measured once an item has bounded its wait.
         """
         if self.inside < self._limit and not self._waiting:
             self.inside += 1

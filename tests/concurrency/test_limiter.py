@@ -144,7 +144,7 @@ def test_an_item_is_refused_when_the_queue_takes_longer_than_its_patience(
     monkeypatch.setattr("micro.concurrency.limiter.time.monotonic", lambda: now)
     limiter = Limiter[int](1, 1000, started.append, lambda _: 1)
     for number in range(23):
-        limiter.admit(number)
+        limiter.admit(number, patience=1000.0)
     for _ in range(20):
         now += 1.0
         limiter.release()
@@ -161,7 +161,7 @@ def test_a_few_slow_starts_are_no_reason_to_refuse(
     monkeypatch.setattr("micro.concurrency.limiter.time.monotonic", lambda: now)
     limiter = Limiter[int](1, 1000, started.append, lambda _: 1)
     for number in range(100):
-        limiter.admit(number)
+        limiter.admit(number, patience=1000.0)
     now += 30.0
     limiter.release()
 
