@@ -21,7 +21,9 @@ CLASSES = [
 # These have the code of a class above them; the wire says the code only.
 REBUILT_AS = {
     "CodecError": "BadRequest",
+    "DeliveryLost": "Conflict",
     "InvalidName": "BadRequest",
+    "QueueFull": "ResourceExhausted",
     "ServiceUnavailable": "Unavailable",
     "TransportError": "Unavailable",
     "ConnectionLost": "Unavailable",
@@ -29,6 +31,7 @@ REBUILT_AS = {
     "NoResponders": "Unavailable",
     "NoSubscribers": "Unavailable",
     "MicroError": "InternalError",
+    "Unsupported": "Unimplemented",
     "UsageError": "InternalError",
     "ConfigError": "InternalError",
     "PluginError": "InternalError",
