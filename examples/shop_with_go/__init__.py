@@ -1,1 +1,1 @@
-"""The shop with one of its services in Go, and then the other one."""
+"""A shop whose services can be in Python or in Go: its topic is a plain one, as go-micro has it."""

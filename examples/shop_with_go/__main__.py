@@ -42,7 +42,7 @@ async def start(language: str, service: str, address: str, folder: str) -> Proce
         command = [str(BINARY), service, address]
     else:
         flags = ["--transport-address", address, "--log-level", "warning"]
-        command = [sys.executable, "-m", f"examples.shop.{service}", *flags]
+        command = [sys.executable, "-m", f"examples.shop_with_go.{service}", *flags]
     environment = {**os.environ, "SHOP_LEDGER": f"{folder}/points.sqlite"}
     return await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
@@ -76,7 +76,7 @@ async def play(points: str, orders: str) -> int:
             try:
                 await wait_ready(server.address)
                 driver = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "examples.shop.driver"),
+                    *(sys.executable, "-m", "examples.shop_with_go.driver"),
                     *("--transport-address", server.address, "--log-level", "warning"),
                     cwd=ROOT,
                 )

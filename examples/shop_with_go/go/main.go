@@ -3,7 +3,7 @@
 //	shop points nats://127.0.0.1:4222
 //	shop orders nats://127.0.0.1:4222
 //
-// Names and shapes are those of the Python services in examples/shop.
+// Names and shapes are those of the Python services in the folder above.
 package main
 
 import (

@@ -62,7 +62,7 @@ async def shop(address, ledger):
                 "SHOP_LEDGER": str(ledger),
             }
             pipe = asyncio.subprocess.PIPE
-            module = ("-m", f"examples.shop.{name}", *flags)
+            module = ("-m", f"examples.shop_with_go.{name}", *flags)
             running.append(await start(*module, environ=environ.items(), stderr=pipe))
             stack.callback(running[-1].terminate)
             readers.create_task(read_log(running[-1], logs, event))
@@ -106,7 +106,13 @@ async def test_the_shop_runs_under_exactly_the_permissions_that_are_printed(tmp_
         shop(server.address, tmp_path / "two.sqlite") as logs,
     ):
         login = ("--nats-user", "driver", "--nats-password", "pw")
-        driver = ("-m", "examples.shop.driver", "--transport-address", server.address, *login)
+        driver = (
+            "-m",
+            "examples.shop_with_go.driver",
+            "--transport-address",
+            server.address,
+            *login,
+        )
         summary = await output_of(*driver)
 
     assert "FAIL" not in summary
