@@ -6,6 +6,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from opentelemetry import propagate
@@ -13,11 +14,13 @@ from opentelemetry import propagate
 from micro.broker.contract import Broker
 from micro.broker.kept import KeptBroker
 from micro.codec import Codec, Codecs, default_codecs
-from micro.errors import Unsupported
+from micro.errors import NotFound, Unsupported
+from micro.events.evolution import schema_of
 from micro.message import Message
 from micro.names import check_topic
 from micro.topic import Topic, kept_topic, name_of
 from micro.wire.headers import application_headers, event_headers
+from micro.wire.stored import check_event_id, stored_headers
 
 __all__ = ["Outbox", "OutboxEvent", "Send", "sender"]
 
@@ -78,6 +81,7 @@ class Outbox(ABC, Generic[T]):
     def __init__(self, *, codecs: Iterable[Codec] = (), content_type: str = JSON) -> None:
         self._codecs = Codecs([*default_codecs(), *codecs])
         self._content_type = content_type
+        self._schemas: dict[Topic[Any], str] = {}
 
     async def publish(
         self,
@@ -108,6 +112,7 @@ class Outbox(ABC, Generic[T]):
         Raises:
             CodecError: the event cannot be written.
             InvalidName: the topic cannot be used.
+            UsageError: the id or a header cannot be used.
         """
         made = self.event(topic, event, id=id, key=key, headers=headers)
         await self.write(tx, made)
@@ -127,21 +132,33 @@ class Outbox(ABC, Generic[T]):
         Raises:
             CodecError: the event cannot be written.
             InvalidName: the topic cannot be used.
+            UsageError: the id or a header cannot be used.
         """
         name = check_topic(name_of(topic))
         type_: Any = type(event) if isinstance(topic, str) else topic.type
         body = self._codecs.encoder_for(self._content_type, type_)(event)
-        made = id or str(uuid.uuid4())
+        made = str(uuid.uuid4()) if id is None else check_event_id(id)
         given = dict(headers or {})
         propagate.inject(given)
+        kept = _kept(topic)
         return OutboxEvent(
             id=made,
             topic=name,
             body=body,
-            headers={**application_headers(given), **event_headers(name, made, self._content_type)},
+            headers=self._headers(name, kept, made, given),
             key=key or "",
-            kept=_is_kept(topic),
+            kept=kept is not None,
         )
+
+    def _headers(
+        self, name: str, kept: Topic[Any] | None, id: str, given: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        if kept is None:
+            return {**application_headers(given), **event_headers(name, id, self._content_type)}
+        schema = self._schemas.get(kept)
+        if schema is None:
+            schema = self._schemas[kept] = schema_of(kept)
+        return stored_headers(name, id, self._content_type, schema, given)
 
     @abstractmethod
     async def write(self, tx: T, event: OutboxEvent) -> None:
@@ -178,13 +195,11 @@ class Outbox(ABC, Generic[T]):
         """
 
 
-def _is_kept(topic: str | Topic[Any]) -> bool:
-    known = kept_topic(topic) if isinstance(topic, str) else topic
-    return known is not None and known.keep is not None
-
-
 def sender(broker: Broker) -> Send:
-    """What publishes the events of an outbox on a broker."""
+    """What publishes the events of an outbox on a broker.
+
+    A kept topic that is absent is made, if this process has the `Topic`.
+    """
 
     async def send(event: OutboxEvent) -> None:
         message = Message(dict(event.headers), event.body)
@@ -192,8 +207,26 @@ def sender(broker: Broker) -> Send:
             await broker.publish(event.topic, message)
             await broker.flush()
         elif isinstance(broker, KeptBroker):
-            await broker.store(event.topic, message, id=event.id, partition=event.partition)
+            await _store(broker, event, message)
         else:
             raise Unsupported(f"this broker keeps no events, but topic {event.topic!r} is kept")
 
     return send
+
+
+async def _store(broker: KeptBroker, event: OutboxEvent, message: Message) -> None:
+    store = partial(broker.store, event.topic, message, id=event.id, partition=event.partition)
+    try:
+        await store()
+    except NotFound:
+        topic = kept_topic(event.topic)
+        if topic is None:
+            raise
+        # A stream of a platform team is used as it is.
+        await broker.ensure(topic.spec, create=not topic.spec.place)
+        await store()
+
+
+def _kept(topic: str | Topic[Any]) -> Topic[Any] | None:
+    known = kept_topic(topic) if isinstance(topic, str) else topic
+    return known if known is not None and known.keep is not None else None

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from pydantic import BaseModel
 
-from micro import Context, Message, Outbox, OutboxEvent, Service, Topic
+from micro import Context, MemoryBackend, Message, Outbox, OutboxEvent, Service, Topic
 from micro.broker.contract import Broker, Deliver, Subscription
 from micro.errors import ConfigError, InvalidName, Unsupported
 from micro.events.outbox import Send, sender
@@ -107,3 +107,20 @@ async def test_a_service_does_not_start_when_its_outbox_is_not_set_up() -> None:
     with pytest.raises(ConfigError, match="no table"):
         async with service.running():
             pytest.fail("it has started")
+
+
+async def test_an_event_of_a_kept_topic_is_stored_once_though_it_is_sent_twice() -> None:
+    kept = Topic("orders.kept", Created, keep="1h")
+    event = ListOutbox().event(kept, Created(order="a"), id="order-a")
+
+    broker = MemoryBackend().broker
+    send = sender(broker)
+    await send(event)
+    await send(event)
+    async with broker.read("orders.kept", start="all") as events:
+        first = await anext(events)
+    state = await broker.describe("orders.kept")
+
+    assert state.messages == 1
+    assert (first.id, first.message.body) == ("order-a", b'{"order":"a"}\n')
+    assert first.message.headers["Micro-Schema"].startswith("1:")
