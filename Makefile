@@ -46,6 +46,9 @@ setup: $(VENV)/ready  ## Make .venv with all that the other targets need
 demo: $(VENV)/ready  ## Run the shop: orders, points and notifications on a local nats-server
 	@$(BIN)/python -m examples.shop
 
+outage: $(VENV)/ready  ## Run the shop while services and the nats-server are killed
+	@$(BIN)/python -m examples.shop --outage
+
 test: $(VENV)/ready  ## Run every test but the slow ones
 	@$(PEERS)
 	@echo "==> running the tests"
@@ -91,4 +94,4 @@ lock:  ## Write uv.lock anew, from the public index, after a change of the depen
 clean:  ## Remove what the other targets made
 	@rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
-.PHONY: help setup demo test lowest cover fmt check docs bench faults soak interop lock clean
+.PHONY: help setup demo outage test lowest cover fmt check docs bench faults soak interop lock clean

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
+
 from pydantic import BaseModel, Field
 
-ORDER_CREATED = "orders.created"
-"""The topic of every accepted order."""
+from micro import Topic
 
 
 class PlaceOrder(BaseModel):
-    """A customer wants something."""
+    """A customer wants something. An order that is sent again has the same id."""
 
+    id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     customer: str
     item: str
     quantity: int = Field(default=1, ge=1, le=100)
@@ -56,3 +58,7 @@ class Totals(BaseModel):
     awards: int
     points: int
     by_process: dict[int, int]
+
+
+created = Topic("orders.created", OrderCreated, keep="7d")
+"""Every accepted order, kept for a week."""

@@ -1,39 +1,54 @@
-"""The points service: awards points for every order, and tells balances.
+"""The points service: awards points once for every order, and tells balances.
 
-Run as many instances as you like: they share the events, since a subscriber's queue group is its
-service's name, and they share the ledger. Handlers that are plain functions run in threads.
+Run as many instances as you like: they share the durable's events, and they share the ledger.
 """
 
 from __future__ import annotations
 
 import os
+from typing import Annotated
 
-from examples.shop.ledger import Ledger
-from examples.shop.models import ORDER_CREATED, Balance, Customer, OrderCreated, Totals
-from micro import Service
+import aiosqlite
 
+from examples.shop.models import Balance, Customer, OrderCreated, Totals, created
+from examples.shop.tables import LEDGER, connect, make_tables
+from micro import Depends, Retry, Service
+from micro_sql import SqlInbox
+
+inbox = SqlInbox(LEDGER)
 service = Service("points", version="1.0.0")
-ledger = Ledger(os.environ.get("SHOP_LEDGER", "shop.sqlite"))
-service.on_start(ledger.create)
 
 
-@service.subscriber(ORDER_CREATED)
-def award(event: OrderCreated) -> None:
-    """Award an order's points. Of all instances, one gets each event."""
-    ledger.award(event.order, event.customer, event.points)
+@service.lifespan
+async def tables() -> None:
+    """Make the tables, which a real shop has made before."""
+    await make_tables(LEDGER)
+
+
+@service.subscriber(created, durable=True, once=inbox, retry=Retry(0.2, 1, 5, 30))
+async def award(
+    event: OrderCreated, tx: Annotated[aiosqlite.Connection, Depends(inbox.transaction)]
+) -> None:
+    """Award an order's points, in the transaction that notes that its event was applied."""
+    row = (event.order, event.customer, event.points, os.getpid())
+    await tx.execute("INSERT INTO awards VALUES (?, ?, ?, ?)", row)
 
 
 @service.handler(idempotent=True)
-def balance(customer: Customer) -> Balance:
+async def balance(customer: Customer) -> Balance:
     """Tell a customer's points."""
-    points, orders = ledger.balance(customer.name)
+    query = "SELECT COALESCE(SUM(points), 0), COUNT(*) FROM awards WHERE customer = ?"
+    async with connect(LEDGER) as ledger:
+        [(points, orders)] = await ledger.execute_fetchall(query, (customer.name,))
     return Balance(customer=customer.name, points=points, orders=orders)
 
 
 @service.handler(idempotent=True)
-def totals() -> Totals:
+async def totals() -> Totals:
     """Tell what all instances have awarded so far."""
-    rows = ledger.totals()
+    query = "SELECT process, COUNT(*), SUM(points) FROM awards GROUP BY process ORDER BY 1"
+    async with connect(LEDGER) as ledger:
+        rows = list(await ledger.execute_fetchall(query))
     return Totals(
         awards=sum(awards for _, awards, _ in rows),
         points=sum(points for _, _, points in rows),

@@ -67,8 +67,12 @@ class Durables:
         Raises:
             TransportError: the broker stores no events, and the service has no other work.
             HandlerError: a durable of each instance has no id of the instance.
-            MicroError: a topic or a durable cannot be used.
+            MicroError: a topic, a durable or an inbox cannot be used.
         """
+        specs = list(specs)
+        inboxes = [one.once for spec in specs if (one := spec.durable) and one.once is not None]
+        for inbox in dict.fromkeys(inboxes):
+            await stack.enter_async_context(inbox.opened())
         loops = await stack.enter_async_context(open_scope())
         shared = DurableHost(
             host=host,

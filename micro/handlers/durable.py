@@ -152,6 +152,10 @@ class Claims(Protocol):
         """Claim an event; see `Inbox.claim`."""
         ...
 
+    def opened(self) -> AbstractAsyncContextManager[None]:
+        """Check that claims can be made; see `Inbox.opened`."""
+        ...
+
 
 class DurableOptions(TypedDict, total=False):
     """Options of a durable subscriber.

@@ -406,6 +406,10 @@ class Marks:
         yield (durable, id) not in self.seen
         self.seen.add((durable, id))
 
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        yield
+
 
 async def test_an_inbox_filters_what_was_applied(net, service, inbox) -> None:
     marks = Marks()

@@ -19,7 +19,7 @@ _STOP_BOUND = 10.0
 
 
 def run(
-    *arguments: str, cwd: Path = ROOT, path: str | None = None
+    *arguments: str, cwd: Path = ROOT, path: str | None = None, bound: float = _BOUND
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments until it ends; `path` becomes its PYTHONPATH."""
     return subprocess.run(
@@ -29,7 +29,7 @@ def run(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=_BOUND,
+        timeout=bound,
         check=False,
     )
 

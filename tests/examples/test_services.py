@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from micro import load_settings, open_client
 from micro_nats import run_server
 from tests.examples.programs import run, serving
@@ -53,8 +55,26 @@ async def test_the_same_program_runs_over_nats() -> None:
 
 
 def test_the_shop_runs_and_its_books_are_right() -> None:
-    done = run("-W", "error", "-m", "examples.shop")
+    done = run("-W", "error", "-m", "examples.shop", bound=55)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all is well" in done.stdout.splitlines()[-1]
     assert "FAIL" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_no_order_is_lost_or_awarded_twice_while_the_shop_is_killed_piece_by_piece() -> None:
+    """Slow: customers go on ordering for ten seconds and more."""
+    done = run("-W", "error", "-m", "examples.shop", "--outage", bound=200)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    heads, counts = [line.split() for line in done.stdout.split("\n\n")[1].splitlines()]
+    assert dict(zip(heads, counts, strict=True)) == {
+        "placed": "200",
+        "accepted": "200",
+        "awarded": "200",
+        "twice": "0",
+        "lost": "0",
+        "dead": "0",
+    }
