@@ -82,8 +82,7 @@ class Durables:
             suspects=asyncio.Lock(),
             instance=self._instance,
         )
-        for spec in specs:
-            self._all.append(self._make(spec, shared))
+        self._all += [self._make(spec, shared) for spec in specs]
         stack.enter_context(self._metrics.observe(self._gauges))
         for durable in self._all:
             await self._open_or_note(durable, stack, alone=alone)

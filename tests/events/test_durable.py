@@ -400,15 +400,18 @@ class Marks:
 
     def __init__(self) -> None:
         self.seen: set[tuple[str, str]] = set()
+        self.open = 0
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        self.open += 1
+        yield
+        self.open -= 1
 
     @asynccontextmanager
     async def claim(self, durable: str, id: str) -> AsyncIterator[bool]:
         yield (durable, id) not in self.seen
         self.seen.add((durable, id))
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[None]:
-        yield
 
 
 async def test_an_inbox_filters_what_was_applied(net, service, inbox) -> None:
@@ -421,6 +424,7 @@ async def test_an_inbox_filters_what_was_applied(net, service, inbox) -> None:
             raise ValueError("rolled back")
 
     async with net.running(service) as client:
+        assert marks.open == 1
         await client.publish(created, ANN, id="a")
         await inbox.until(1)
         await net.clock.advance(1)
@@ -432,6 +436,7 @@ async def test_an_inbox_filters_what_was_applied(net, service, inbox) -> None:
     assert not again.duplicate
     assert inbox.events == [1, 2]
     assert marks.seen == {("points", "a")}
+    assert marks.open == 0
     assert service.metrics["micro.durable.duplicates"] == 1
 
 
