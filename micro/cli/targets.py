@@ -11,11 +11,13 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from micro.errors import ConfigError, UsageError
 from micro.service import Service
+from micro.topic import Topic, kept_topic, kept_topics
 
-__all__ = ["load_name", "load_services", "source_folder"]
+__all__ = ["load_name", "load_services", "load_topics", "source_folder"]
 
 _log = logging.getLogger("micro.cli")
 
@@ -36,6 +38,28 @@ def load_services(targets: Iterable[str]) -> list[Service]:
         module = _guard(target, place)
         found.update((id(service), service) for service in _services(target, module, name))
     return list(found.values())
+
+
+def load_topics(targets: Iterable[str]) -> tuple[list[Topic[Any]], list[Service]]:
+    """Import targets; returns the kept topics that they make or import, and their services.
+
+    Raises:
+        ConfigError: a target cannot be found or imported, or none of them has a kept topic.
+        UsageError: a topic is kept in two different ways.
+    """
+    _find_modules_here()
+    named = list(targets)
+    # Topics are known while they live, so the modules are held until they are collected.
+    modules = [_guard(target, _parts(target)[0]) for target in named]
+    names = dict.fromkeys(topic.name for topic in kept_topics())
+    found = [topic for name in names if (topic := kept_topic(name)) is not None]
+    if not found:
+        raise ConfigError(
+            f"targets {', '.join(module.__name__ for module in modules)}: no kept topic;"
+            " write Topic(..., keep='7d') at a module's top level"
+        )
+    values = [value for module in modules for value in vars(module).values()]
+    return found, list({id(v): v for v in values if isinstance(v, Service)}.values())
 
 
 def load_name(target: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -71,6 +72,11 @@ class KeptBench:
         last = (await broker_of(backend).describe(topic)).last_sequence if end is None else end
         async with broker_of(backend).read(topic, start=start, end=last) as events:
             return [event async for event in events]
+
+    async def next_of(self, events: AsyncIterator[Stored]) -> Stored:
+        """The next event of a reader, within the bound."""
+        async with asyncio.timeout(self.bound):
+            return await anext(events)
 
     async def position(self, backend: Backend, topic: str, durable: str) -> Position | None:
         """A durable as the broker describes it."""

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
 from micro.backend import Backend
-from micro.broker.kept_types import Stored, TopicSpec
+from micro.broker.kept_types import TopicSpec
 from micro.errors import InvalidName, NotFound, PayloadTooLarge, QueueFull
 from micro.message import Message
 from micro.testing.conformance.kept_bench import KeptBench, broker_of, need
@@ -182,6 +181,10 @@ class StoringConformance(KeptBench):
         first = await self.all_of(backend, topic, end=found[1].sequence)
         until = await self.all_of(backend, topic, end=found[1].stored_at)
         none = await self.all_of(backend, topic, start=third.sequence + 100)
+        beyond = [
+            await self.all_of(backend, topic, end=end)
+            for end in (found[3].sequence + 100, self.after(3600))
+        ]
 
         assert [event.message.body for event in later] == [b"3", b"4"]
         assert later == found[2:]
@@ -191,6 +194,7 @@ class StoringConformance(KeptBench):
         assert until[:2] == first
         assert third not in until or third.stored_at == found[1].stored_at
         assert none == []
+        assert beyond == [found, found]
 
     async def test_reading_goes_on_as_events_are_stored(
         self, backend: Backend, other: Backend
@@ -199,13 +203,13 @@ class StoringConformance(KeptBench):
         need(backend, "replay")
         await self.store(other, topic, b"1")
         async with broker_of(backend).read(topic, start="all") as events:
-            seen = [await self._next(events)]
+            seen = [await self.next_of(events)]
             for body in (b"2", b"3"):
                 await self.store(other, topic, body)
-                seen.append(await self._next(events))
+                seen.append(await self.next_of(events))
         async with broker_of(backend).read(topic, start="new") as events:
             await self.store(other, topic, b"4")
-            seen.append(await self._next(events))
+            seen.append(await self.next_of(events))
 
         assert [event.message.body for event in seen] == [b"1", b"2", b"3", b"4"]
 
@@ -292,7 +296,3 @@ class StoringConformance(KeptBench):
         assert [event.partition for event in found] == [3, 1, 3]
         assert {event.topic for event in found} == {topic}
         assert box.bodies == [b"3", b"3"]
-
-    async def _next(self, events: AsyncIterator[Stored]) -> Stored:
-        async with asyncio.timeout(self.bound):
-            return await anext(events)

@@ -31,6 +31,7 @@ from micro_nats.jetstream.addresses import Addresses
 from micro_nats.jetstream.api import JetStreamApi
 from micro_nats.jetstream.durables import Durables
 from micro_nats.jetstream.names import Names, topic_filters
+from micro_nats.jetstream.operators import Operators
 from micro_nats.jetstream.reader import OrderedReader, Reading
 from micro_nats.jetstream.topics import SCHEDULES_VERSION, Topics
 from micro_nats.jetstream.window import PublishWindow
@@ -59,6 +60,7 @@ class NatsKeptBroker(NatsBroker, KeptBroker):
         self._topics = Topics(self._api, self._names)
         self._addresses = Addresses(self._api, self._topics, self._names)
         self._window = PublishWindow(connection, self._api, scope)
+        self._operators = Operators(self._api, self._topics)
         self._durables = Durables(connection, requests, self._api, self._topics, scope)
 
     @property
@@ -140,6 +142,18 @@ class NatsKeptBroker(NatsBroker, KeptBroker):
     async def remove(self, topic: str, sequence: int) -> None:
         """Remove one event and overwrite its bytes; see `KeptBroker.remove`."""
         await self._topics.remove(topic, sequence)
+
+    async def change(self, spec: TopicSpec) -> TopicState:
+        """Update the topic's stream; see `KeptBroker.change`."""
+        return await self._topics.change(spec)
+
+    async def pause(self, topic: str, durable: str, until: datetime | None) -> None:
+        """Pause or resume a durable, from nats-server 2.11 on; see `KeptBroker.pause`."""
+        await self._operators.pause(topic, durable, until)
+
+    async def reset(self, topic: str, durable: str, start: Start) -> None:
+        """Move a durable; see `KeptBroker.reset`."""
+        await self._operators.reset(topic, durable, start)
 
     def on_lost(self, error: ConnectionLost) -> None:
         """Have every durable be read again when the connection is back."""

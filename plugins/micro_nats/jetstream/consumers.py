@@ -81,7 +81,7 @@ class Consumers:
             Forbidden, Unavailable, ConnectionLost, DeadlineExceeded: see `JetStreamApi.request`.
         """
         name = config["name"]
-        found = await self._find(stream, name)
+        found = await self.find(stream, name)
         if found is None:
             return await self._create(stream, config)
         _check(found["config"], config)
@@ -121,7 +121,8 @@ class Consumers:
             if not page or len(found) >= answer.get("total", 0):
                 return found
 
-    async def _find(self, stream: str, name: str) -> Answer | None:
+    async def find(self, stream: str, name: str) -> Answer | None:
+        """What the server says of a consumer; `None` where there is none."""
         doing = f"looking at the position {name!r}"
         try:
             return await self._api.request(f"CONSUMER.INFO.{stream}.{name}", doing=doing)
@@ -136,7 +137,7 @@ class Consumers:
             if number_of(error) not in CONSUMER_EXISTS:
                 raise
             # Another instance was faster.
-            found = await self._find(stream, name)
+            found = await self.find(stream, name)
             if found is None:
                 raise
             _check(found["config"], config)

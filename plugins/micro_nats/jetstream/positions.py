@@ -56,7 +56,14 @@ async def _position(
         waiting=waiting,
         unsettled=unsettled,
         oldest=min(times) if times else None,
+        paused_until=_paused_until(consumers),
     )
+
+
+def _paused_until(consumers: list[Answer]) -> datetime | None:
+    """When the last of a durable's paused consumers goes on."""
+    ends = [read_time(each["config"]["pause_until"]) for each in consumers if each.get("paused")]
+    return max(ends, default=None)
 
 
 async def _oldest(api: JetStreamApi, stream: str, consumer: Answer) -> datetime | None:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from micro.broker.kept_types import Start, Stored
@@ -107,8 +107,8 @@ class OrderedReader(AsyncIterator[Stored]):
         self._subscription = await self._connection.subscribe(self._inbox, self._receive)
         self._number = 0
         self._broken = False
-        if not info.get("num_pending", 0) and await self._is_past_end():
-            self._ended = True
+        if not info.get("num_pending", 0):
+            self._ended = self._has_end
 
     async def aclose(self) -> None:
         """End the reading; the consumer is removed where the server still answers."""
@@ -147,28 +147,20 @@ class OrderedReader(AsyncIterator[Stored]):
             return None
         self._sequence = stored.sequence
         self._resume = start_config(stored.sequence + 1)
-        if not place.pending and not self._arrived and reading.end is not None:
-            self._ended = await self._is_past_end()
+        if not place.pending and not self._arrived:
+            self._ended = self._has_end
         return stored
+
+    @property
+    def _has_end(self) -> bool:
+        """Whether it ends once nothing waits: later events are waited for without an end only."""
+        return self._reading.end is not None
 
     def _is_after_end(self, stored: Stored) -> bool:
         end = self._reading.end
         if isinstance(end, datetime):
             return stored.stored_at > end
         return end is not None and stored.sequence > end
-
-    async def _is_past_end(self) -> bool:
-        """Whether no event up to the end can come, when nothing waits now."""
-        end = self._reading.end
-        if end is None:
-            return False
-        if isinstance(end, datetime):
-            return datetime.now(UTC) > end
-        if self._sequence >= end:
-            return True
-        stream = self._reading.stream
-        info = await self._api.request(f"STREAM.INFO.{stream}", doing=f"reading {stream!r}")
-        return bool(info["state"].get("last_seq", 0) >= end)
 
     async def _wait(self) -> None:
         """Wait for events; ask for more when all that were asked for have come."""
@@ -183,8 +175,9 @@ class OrderedReader(AsyncIterator[Stored]):
             if not bound.expired():
                 raise
             self._broken = True
-        if not self._arrived and self._requested and self._reading.end is not None:
-            self._ended = await self._is_past_end()
+        if not self._arrived and self._requested and not self._broken:
+            # The server says that nothing is left: the rest was removed while it was read.
+            self._ended = self._has_end
 
     def _request(self) -> None:
         body = {

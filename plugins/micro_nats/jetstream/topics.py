@@ -1,4 +1,4 @@
-"""Kept topics on the server: created once, compared, described, never changed."""
+"""Kept topics on the server: created once, compared, described, changed on demand only."""
 
 from __future__ import annotations
 
@@ -135,6 +135,25 @@ class Topics:
         doing = f"looking at the topic {topic!r}"
         info = await self._api.request(f"STREAM.INFO.{home.stream}", doing=doing)
         return replace(_state(spec, info), positions=await read_positions(self._api, home.stream))
+
+    async def change(self, spec: TopicSpec) -> TopicState:
+        """Keep a topic in another way; see `KeptBroker.change`."""
+        home = await self.home(spec.name)
+        if spec.place:
+            raise Unsupported(f"the stream {spec.place!r} is not ours to change")
+        doing = f"changing the topic {spec.name!r}"
+        info = await self._api.request(f"STREAM.INFO.{home.stream}", doing=doing)
+        have = read_spec(info["config"], spec)
+        for field in ("partitions", "work"):
+            if getattr(have, field) != getattr(spec, field):
+                raise Unsupported(f"{field} of the topic {spec.name!r} cannot be changed")
+        replicas = spec.replicas or have.replicas
+        # Sources stay as they are: they are the server's side of delayed events.
+        wanted = self._config(spec, replicas=replicas) | {"sources": info["config"].get("sources")}
+        config = {key: value for key, value in wanted.items() if value is not None}
+        info = await self._api.request(f"STREAM.UPDATE.{home.stream}", config, doing=doing)
+        self._learn(spec, info)
+        return _state(spec, info)
 
     async def remove(self, topic: str, sequence: int) -> None:
         """Remove one event; see `KeptBroker.remove`."""
