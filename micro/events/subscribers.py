@@ -124,7 +124,8 @@ class Subscribers:
     @property
     def unfinished(self) -> dict[str, int]:
         """Events that are being handled or wait, by the name of the subscriber that has some."""
-        return {each.spec.name: each.unfinished for each in self._subscribers if each.busy}
+        everyone = (*self._subscribers, *self._durables)
+        return {each.spec.name: each.unfinished for each in everyone if each.busy}
 
     def kill(self) -> None:
         """Cancel everything that runs, as the end of the process does; for tests."""

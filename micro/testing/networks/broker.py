@@ -130,6 +130,21 @@ class LineBroker(KeptBroker):
         self._cut.check()
         await self._inner.remove(topic, sequence)
 
+    async def change(self, spec: TopicSpec) -> TopicState:
+        """Keep a topic in another way; see `KeptBroker.change`."""
+        self._cut.check()
+        return await self._inner.change(spec)
+
+    async def pause(self, topic: str, durable: str, until: datetime | None) -> None:
+        """Hold a position, or let it go on; see `KeptBroker.pause`."""
+        self._cut.check()
+        await self._inner.pause(topic, durable, until)
+
+    async def reset(self, topic: str, durable: str, start: Start) -> None:
+        """Move a position; see `KeptBroker.reset`."""
+        self._cut.check()
+        await self._inner.reset(topic, durable, start)
+
     def _is_lost(self, topic: str, message: Message) -> bool:
         """Whether an event goes no further now: it is lost, or it follows later."""
         self._cut.check()

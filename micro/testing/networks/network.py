@@ -7,10 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, overload
 
+from micro.broker.kept_types import Receipt
 from micro.client.client import Client
 from micro.codec import Codec, Codecs, default_codecs
 from micro.concurrency.clock import RealClock, VirtualClock
 from micro.errors import UsageError
+from micro.events.deadletter import DeadLetter, dead_letters
 from micro.handlers.definition import Layers
 from micro.memory import MemoryBackend
 from micro.names import check_pattern
@@ -20,7 +22,7 @@ from micro.service import Service
 from micro.settings.hints import nearest
 from micro.settings.kinds import read_duration
 from micro.settings.load import load_settings
-from micro.testing.networks.activity import SETTLE_SECONDS, settle
+from micro.testing.networks.activity import SETTLE_SECONDS, STEP_TURNS, settle
 from micro.testing.networks.faults import Fault
 from micro.testing.networks.layers import client_layer
 from micro.testing.networks.line import Line
@@ -53,19 +55,43 @@ class Network(Population):
 
     @overload
     async def publish(
-        self, topic: Topic[E], event: E, *, headers: dict[str, str] | None = ...
-    ) -> None: ...
+        self,
+        topic: Topic[E],
+        event: E,
+        *,
+        id: str | None = ...,
+        headers: dict[str, str] | None = ...,
+    ) -> Receipt: ...
 
     @overload
     async def publish(
-        self, topic: str, event: Any, *, headers: dict[str, str] | None = ...
-    ) -> None: ...
+        self,
+        topic: str,
+        event: Any,
+        *,
+        id: str | None = ...,
+        headers: dict[str, str] | None = ...,
+    ) -> Receipt: ...
 
     async def publish(
-        self, topic: str | Topic[Any], event: Any, *, headers: dict[str, str] | None = None
-    ) -> None:
-        """Publish an event; see `Client.publish`."""
-        await self.client.publish(topic, event, headers=headers)
+        self,
+        topic: str | Topic[Any],
+        event: Any,
+        *,
+        id: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Receipt:
+        """Publish an event as the test; see `Client.publish`."""
+        return await self.client.publish(topic, event, id=id, headers=headers)
+
+    async def dead(self, topic: str | Topic[Any] | None = None) -> list[DeadLetter]:
+        """The dead letters of a topic, or of all topics, oldest first.
+
+        Args:
+            topic: A kept topic.
+        """
+        name = None if topic is None else name_of(topic)
+        return await dead_letters(self._wires.memory.broker, topic=name)
 
     @overload
     def listen(self, topic: Topic[E]) -> Listener[E]: ...
@@ -203,9 +229,10 @@ class Network(Population):
         end = clock.time() + read_duration(seconds)
         await self.settled()
         while (due := clock.next_at) is not None and due <= end:
-            await clock.advance(max(0.0, due - clock.time()))
-            await self.settled()
-        await clock.advance(max(0.0, end - clock.time()))
+            await clock.advance(max(0.0, due - clock.time()), turns=0)
+            await settle(self._busy, SETTLE_SECONDS, turns=STEP_TURNS)
+        await clock.advance(max(0.0, end - clock.time()), turns=0)
+        await self.settled()
 
     @property
     def now(self) -> float:
