@@ -203,7 +203,9 @@ class Service(Declarations, ServicePublisher):
             topic: A `Topic`, a topic's name, or a pattern with `*` and `>`.
             queue: The group of which one member gets each event: the service's name when not
                 given. With `None` every instance gets every event.
-            **bounds: See `SubscriberBounds`; the settings hold for those that are not given.
+            **bounds: See `SubscriberBounds`; the settings hold for those that are not given. For a
+                durable subscriber (`durable=True`), which gets stored events and gets them again
+                after a failure, see `DurableOptions`; it has 32 events and 30 s by default.
 
         Raises:
             HandlerError: the signature cannot be served, a bound makes no sense, the function

@@ -71,6 +71,8 @@ class Topic(Generic[E]):
     version: int
     upcast: Mapping[int, Upcast] = field(compare=False, repr=False)
     place: str = field(compare=False, repr=False)
+    # Made once, because every publish asks for it.
+    _spec: TopicSpec | None = field(default=None, compare=False, repr=False)
 
     @overload
     def __init__(
@@ -110,7 +112,7 @@ class Topic(Generic[E]):
         _check_name(name, place)
         _check_type(name, type, Codecs([*default_codecs(), *codecs]), place)
         _check_versions(name, version, upcast, place)
-        values = {
+        values: dict[str, Any] = {
             "name": name,
             "type": type,
             "keep": _read_keep(name, keep, place),
@@ -118,6 +120,8 @@ class Topic(Generic[E]):
             "upcast": MappingProxyType(dict(upcast)),
             "place": place,
         }
+        if values["keep"] is not None:
+            values["_spec"] = values["keep"].spec(name)
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)
         if self.keep is not None:
@@ -130,11 +134,11 @@ class Topic(Generic[E]):
         Raises:
             UsageError: it is a plain topic.
         """
-        if self.keep is None:
+        if self._spec is None:
             raise UsageError(
                 f"topic {self.name!r} ({self.place}) is not kept: write keep='7d' where it is made"
             )
-        return self.keep.spec(self.name)
+        return self._spec
 
     def __str__(self) -> str:
         return self.name

@@ -16,7 +16,12 @@ from micro.errors import UsageError
 from micro.events.kept_publisher import Publication
 from micro.events.publisher import Publisher
 from micro.events.stream import MAX_WAITING_EVENTS, EventStream
-from micro.events.window import DEFAULT_WINDOW, TopicPublisher, open_window
+from micro.events.window import (
+    DEFAULT_WINDOW,
+    WINDOW_TIMEOUT_SECONDS,
+    TopicPublisher,
+    open_window,
+)
 from micro.telemetry.metrics import Metrics
 from micro.topic import Topic, name_of, type_of
 
@@ -143,7 +148,7 @@ class EventClient:
         topic: str | Topic[Any],
         *,
         window: int = DEFAULT_WINDOW,
-        timeout: float | str | timedelta | None = None,
+        timeout: float | str | timedelta | None = WINDOW_TIMEOUT_SECONDS,
     ) -> AbstractAsyncContextManager[TopicPublisher[Any]]:
         """Publish many events of a topic without waiting for each of them.
 
@@ -157,7 +162,7 @@ class EventClient:
         Args:
             topic: Where; see `publish`.
             window: Events that may wait for their confirmation.
-            timeout: For each of them; see `publish`.
+            timeout: For each of them, its wait for those before it included; 30 s when not given.
 
         Raises:
             UsageError: the window or the timeout cannot be used.

@@ -20,6 +20,7 @@ from micro.events.invocation import Invocation
 from micro.events.kept_topics import KeptTopics
 from micro.events.settling import Settling
 from micro.events.subscriber import Host
+from micro.events.watch import PositionWatch
 from micro.handlers.durable import (
     DEFAULT_CONCURRENCY,
     DurableSpec,
@@ -86,6 +87,7 @@ class DurableSubscriber:
     Attributes:
         name: The position's name.
         spec: The user's function and its bounds.
+        watch: Looks at the position.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class DurableSubscriber:
         self.spec = spec
         instance = shared.instance if durable.each_instance else ""
         self.name = durable_name(shared.host.service, durable.name, instance)
+        self.watch = PositionWatch(shared.topics, durable.topic.name, self.name, tally)
         self._durable = durable
         self._shared = shared
         self._counters = counters

@@ -9,11 +9,13 @@ from contextlib import AsyncExitStack
 
 from micro.broker.contract import Broker
 from micro.broker.kept import KeptBroker
+from micro.concurrency.clock import Clock
 from micro.errors import HandlerError, MicroError, TransportError, Unavailable
 from micro.events.durable import DurableHost, DurableSubscriber
 from micro.events.history import History
 from micro.events.kept_topics import KeptPolicy, KeptTopics
 from micro.events.subscriber import Host
+from micro.events.watch import LOOK_SECONDS
 from micro.handlers.annotations import location_of
 from micro.handlers.subscriber import SubscriberSpec
 from micro.scope import open_scope
@@ -86,8 +88,10 @@ class Durables:
         stack.enter_context(self._metrics.observe(self._gauges))
         for durable in self._all:
             await self._open_or_note(durable, stack, alone=alone)
-        if self._missing and isinstance(self._broker, KeptBroker):
-            loops.start(self._open_missing(stack))
+        if isinstance(self._broker, KeptBroker):
+            if self._missing:
+                loops.start(self._open_missing(stack))
+            loops.start(self._look(self._broker.clock))
 
     async def drain(self) -> None:
         """Take no event more; those that were not started are handed back."""
@@ -98,7 +102,7 @@ class Durables:
                 _log.warning("the broker did not drain %s: %s", durable.name, error)
 
     def check(self) -> None:
-        """Return if all durables are read and none is paused.
+        """Return if all durables are read, none is paused and none loses events.
 
         Raises:
             Unavailable: one is not; the text says which and why.
@@ -108,6 +112,11 @@ class Durables:
         for durable in self._all:
             if durable.paused:
                 raise Unavailable(f"durable {durable.name} is paused: {durable.paused}")
+            if lost := durable.watch.losing:
+                raise Unavailable(
+                    f"durable {durable.name} is too slow: {lost} events expired before they were"
+                    " handled"
+                )
 
     def _make(self, spec: SubscriberSpec, shared: DurableHost) -> DurableSubscriber:
         durable = spec.durable
@@ -149,5 +158,19 @@ class Durables:
                     del self._missing[durable]
                     _log.info("%s reads its events now", durable.name)
 
+    async def _look(self, clock: Clock) -> None:
+        """Look at all positions now and then, for the metrics and for readiness."""
+        while True:
+            for durable in self._all:
+                try:
+                    if durable not in self._missing:
+                        await durable.watch.look()
+                except MicroError as error:
+                    _log.debug("the position of %s cannot be looked at: %s", durable.name, error)
+            await clock.sleep(LOOK_SECONDS)
+
     def _gauges(self) -> dict[str, float]:
-        return {"micro.durable.paused": float(sum(bool(each.paused) for each in self._all))}
+        return {
+            "micro.durable.paused": float(sum(bool(each.paused) for each in self._all)),
+            "micro.durable.waiting": float(sum(each.watch.waiting for each in self._all)),
+        }

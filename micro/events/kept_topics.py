@@ -50,7 +50,7 @@ class KeptTopics:
     def __init__(self, broker: Broker, policy: KeptPolicy | None = None) -> None:
         self._broker = broker
         self.policy = policy or KeptPolicy()
-        self._ready: set[TopicSpec] = set()
+        self._ready: dict[str, TopicSpec] = {}
         self._lock = asyncio.Lock()
 
     @property
@@ -78,7 +78,7 @@ class KeptTopics:
             Forbidden, Unavailable: the broker does not do it, or not now.
         """
         spec = topic.spec
-        if spec in self._ready:
+        if self._ready.get(spec.name) is spec:
             return
         if not (self.policy.allow_unbounded or spec.bytes or spec.messages):
             raise ConfigError(
@@ -95,17 +95,18 @@ class KeptTopics:
             place: Where the code is that asks for it, for the texts.
         """
         async with self._lock:
-            if spec in self._ready:
+            if self._ready.get(spec.name) == spec:
+                self._ready[spec.name] = spec
                 return
             # A stream of a platform team is used as it is.
             state = await self.broker.ensure(spec, create=not spec.place)
             if state.differences:
                 self._tell_drift(spec, place, state.differences)
-            self._ready.add(spec)
+            self._ready[spec.name] = spec
 
     def forget(self, topic: Topic[Any]) -> None:
         """Ask the broker again at the next use: someone has removed the topic."""
-        self._ready.discard(topic.spec)
+        self._ready.pop(topic.name, None)
 
     def _tell_drift(self, spec: TopicSpec, place: str, differences: tuple[str, ...]) -> None:
         text = (

@@ -11,12 +11,14 @@ from micro.broker.kept_types import Receipt
 from micro.errors import UsageError
 from micro.scope import Scope, open_scope
 
-__all__ = ["DEFAULT_WINDOW", "TopicPublisher", "open_window"]
+__all__ = ["DEFAULT_WINDOW", "WINDOW_TIMEOUT_SECONDS", "TopicPublisher", "open_window"]
 
 E = TypeVar("E")
 
 DEFAULT_WINDOW = 4096
 """Events of one `publisher()` that wait for their confirmation."""
+WINDOW_TIMEOUT_SECONDS = 30.0
+"""For each of them: it is sent after all that wait before it."""
 MAX_FAILURES = 1000
 """Failures that are collected before `send` raises them."""
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 
 from micro.broker.kept_types import Receipt
 from micro.client.client import Client
-from micro.events.window import DEFAULT_WINDOW, TopicPublisher
+from micro.events.window import DEFAULT_WINDOW, WINDOW_TIMEOUT_SECONDS, TopicPublisher
 from micro.topic import Topic
 
 __all__ = ["ServicePublisher"]
@@ -79,7 +79,7 @@ class ServicePublisher(ABC):
         topic: str | Topic[Any],
         *,
         window: int = DEFAULT_WINDOW,
-        timeout: float | str | timedelta | None = None,
+        timeout: float | str | timedelta | None = WINDOW_TIMEOUT_SECONDS,
     ) -> AbstractAsyncContextManager[TopicPublisher[Any]]:
         """Publish many events of a topic; see `Client.publisher`."""
         return self.client.publisher(topic, window=window, timeout=timeout)

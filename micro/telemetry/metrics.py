@@ -116,6 +116,7 @@ class DurableCounters:
     duplicates: int = _counter("Events that the inbox knew, so that no handler was called.")
     suspects: int = _counter("Events that came again without a known outcome, and ran alone.")
     dead_letters: int = _counter("Events that became dead letters.")
+    expired_unread: int = _counter("Events that age or limit removed before they were handled.")
 
 
 @dataclass(slots=True)

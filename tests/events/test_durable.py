@@ -669,6 +669,32 @@ async def test_a_fatal_error_pauses_and_makes_no_dead_letter(net, service, inbox
     assert await net.dead() == []
 
 
+async def test_events_that_expire_unread_are_counted_and_fail_readiness(net, service) -> None:
+    short = Topic("durable.short", Award, keep="1m")
+    gauge = Gauge()
+
+    @service.subscriber(short, durable=True, max_concurrency=1, timeout=600)
+    async def on_order(event: Award) -> None:
+        await gauge.wait()
+
+    async with net.running(service) as client:
+        await net.clock.advance(15)
+        for _ in range(3):
+            await client.publish(short, ANN)
+        await gauge.until(started=1)
+        await net.clock.advance(15)
+        assert service.metrics["micro.durable.waiting"] == 2
+        await net.clock.advance(61)
+        run = service._runs.current("points")
+        with pytest.raises(Unavailable, match="events expired before they were handled"):
+            await run.check()
+        await net.clock.advance(61)
+        await run.check()
+        gauge.go.set()
+
+    assert service.metrics["micro.durable.expired_unread"] >= 2
+
+
 async def test_a_stop_finishes_what_runs_and_hands_back_the_rest(net, service) -> None:
     gauge, again = Gauge(), Inbox()
 
