@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import click
@@ -28,6 +29,7 @@ from micro.runtime.process import (
 )
 from micro.service import define
 from micro.settings.load import PARTS, Settings, load_settings, settings_help
+from micro.settings.own import OwnModel
 from micro.telemetry.logs import setup_logging
 
 __all__ = ["run"]
@@ -37,13 +39,28 @@ KILL_MARGIN_SECONDS = STOP_MARGIN_SECONDS + THREADS_SECONDS + 1.0
 IMPORT_SECONDS = 30.0
 """What a new worker gets to import its target, on top of `start_timeout`."""
 
+_GIVEN = "micro.run.arguments"
+
 
 class _RunCommand(SettingsCommand):
     takes_own_settings = True
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List all settings."""
-        formatter.write(f"\nSettings:\n{settings_help()}\n")
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the arguments: `--help` is answered before they are read."""
+        ctx.meta[_GIVEN] = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List all settings, and first those of the services that the targets have."""
+        models: dict[str, OwnModel] = {}
+        for argument in ctx.meta.get(_GIVEN, ()):
+            if argument.startswith("-"):
+                continue
+            # It may be the value of a flag.
+            with suppress(ConfigError):
+                services = load_services([argument])
+                models.update((m.prefix, m) for s in services for m in define(s).own_models)
+        formatter.write(f"\nSettings:\n{settings_help(models.values())}\n")
 
 
 @click.command(cls=_RunCommand)

@@ -245,6 +245,7 @@ class Collector:
             endpoints=tuple(self._endpoints.values()),
             unnamed=tuple(self._unnamed),
             subscribers=tuple(self._subscribers),
+            topics=tuple(self._topics.values()),
             start_hooks=tuple(self._start_hooks),
             stop_hooks=tuple(self._stop_hooks),
             connection_hooks=tuple(self._connection_hooks),

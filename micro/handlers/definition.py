@@ -26,6 +26,7 @@ from micro.middleware import Layer
 from micro.registry.contract import Registry
 from micro.settings.own import OwnModel
 from micro.telemetry.metrics import Metrics
+from micro.topic import Topic
 from micro.transport.contract import Transport
 
 __all__ = [
@@ -125,6 +126,7 @@ class ServiceDefinition:
         endpoints: Endpoints whose names are known.
         unnamed: Make an endpoint once the service's name is known.
         subscribers: Each subscriber, and whether its queue is the service's name.
+        topics: The topics that it subscribes to with a type.
         start_hooks: Run before the first request, in order.
         stop_hooks: Run after the last request, in reverse order.
         connection_hooks: Called with each event of a connection.
@@ -146,6 +148,7 @@ class ServiceDefinition:
     endpoints: tuple[Endpoint, ...] = ()
     unnamed: tuple[Callable[[str], Endpoint], ...] = ()
     subscribers: tuple[tuple[SubscriberSpec, bool], ...] = ()
+    topics: tuple[Topic[Any], ...] = ()
     start_hooks: tuple[Hook, ...] = ()
     stop_hooks: tuple[Hook, ...] = ()
     connection_hooks: tuple[ConnectionHook, ...] = ()

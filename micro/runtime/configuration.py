@@ -8,17 +8,20 @@ from typing import Any
 
 from micro.client.client import ClientOptions
 from micro.client.selector import strategy_named
+from micro.errors import HandlerError
 from micro.events.kept_topics import KeptPolicy
 from micro.events.subscribers import SubscriberOptions
 from micro.handlers.definition import Layers, ServiceDefinition
 from micro.handlers.endpoint import Endpoint
 from micro.handlers.schema import endpoint_record, subscriber_record
+from micro.handlers.servable import type_name
 from micro.handlers.subscriber import SubscriberSpec
 from micro.registry.record import Node, ServiceRecord
 from micro.server.server import ServerOptions
 from micro.settings.load import OPTIONS, Settings, load_settings
 from micro.telemetry.metrics import Metrics
 from micro.telemetry.tracing import tracing_layers
+from micro.topic import Topic
 from micro.transport.contract import Listener
 from micro.wire.compression import Compression, encodings
 from micro.wire.headers import NATIVE, READS_NULL
@@ -52,10 +55,24 @@ def load_all(
 
     Raises:
         ConfigError: one of them cannot be used, or two settings models have one prefix.
+        HandlerError: one topic has two types; the text names both places.
     """
+    _check_topics(definitions)
     own = {(one.prefix, one.model): one for each in definitions for one in each.own_models}
     overrides = definitions[0].overrides
     return load_settings(argv, environ, overrides=overrides, own=list(own.values()))
+
+
+def _check_topics(definitions: Sequence[ServiceDefinition]) -> None:
+    known: dict[str, Topic[Any]] = {}
+    for topic in (each for definition in definitions for each in definition.topics):
+        other = known.setdefault(topic.name, topic)
+        if other.type != topic.type:
+            raise HandlerError(
+                f"topic {topic.name!r} has two types in one program: {type_name(other.type)}"
+                f" ({other.place}) and {type_name(topic.type)} ({topic.place});"
+                " make one Topic and import it"
+            )
 
 
 def settings_over(definition: ServiceDefinition, settings: Settings) -> Settings:

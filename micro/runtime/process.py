@@ -30,7 +30,7 @@ from micro.runtime.health import serve_health
 from micro.runtime.lifecycle import ServiceRunner
 from micro.runtime.measuring import samples_of, serve_metrics
 from micro.runtime.signals import stop_signals
-from micro.settings.load import PARTS, Settings, find_log_format, variable_hints
+from micro.settings.load import PARTS, Settings, find_log_format, settings_help, variable_hints
 from micro.telemetry.logs import setup_logging
 from micro.telemetry.metrics import MetricKind, Sample
 from micro.telemetry.printable import printable
@@ -88,8 +88,13 @@ It gives a function that is called once all services are ready.
 def run_main(definitions: Sequence[ServiceDefinition], argv: Sequence[str]) -> None:
     """Run services with the settings of a command line until a signal comes, and exit.
 
-    A start that fails is one line, without a traceback, in the format of the log.
+    A start that fails is one line, without a traceback, in the format of the log. `--help` lists
+    the settings instead.
     """
+    if any(word in ("-h", "--help") for word in argv):
+        own = {one.prefix: one for definition in definitions for one in definition.own_models}
+        sys.stdout.write(f"Settings:\n{settings_help(own.values())}\n")
+        sys.exit(0)
     try:
         settings = load_all(definitions, argv, os.environ)
         setup_logging(settings.log_level, settings.log_format)

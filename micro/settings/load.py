@@ -193,9 +193,13 @@ def variable_hints(environ: Mapping[str, str]) -> list[str]:
     return hints
 
 
-def settings_help() -> str:
-    """All settings as lines of text, for a program's `--help`."""
-    lines = []
+def settings_help(own: Iterable[OwnModel] = ()) -> str:
+    """All settings as lines of text, for a program's `--help`.
+
+    Args:
+        own: The application's own settings, which come first.
+    """
+    lines = [line for model in own for line in model.help()]
     for option in OPTIONS:
         lines.append(f"  {option.flag} {option.syntax.placeholder}".rstrip())
         default = f" (default {option.default_text})" if option.default_text else ""

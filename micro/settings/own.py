@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from micro.errors import ConfigError, UsageError
 from micro.settings.hints import hide_secrets, nearest
@@ -23,6 +24,7 @@ _SUFFIX = re.compile(r"(Settings|Config|Configuration|Options)$")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _PREFIX = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _SECRET = re.compile(r"pass|secret|token|key|credential|dsn|auth", re.IGNORECASE)
+_PLACEHOLDERS: dict[object, str] = {str: "TEXT", int: "INTEGER", float: "NUMBER", bool: "BOOLEAN"}
 _OURS = {option.name for option in OPTIONS}
 _FIRST_WORDS = {name.partition("_")[0] for name in _OURS}
 
@@ -103,6 +105,24 @@ class OwnModel:
             return self.model.model_validate(values, by_name=True)
         except ValidationError as error:
             raise ConfigError(self._problem(error, found)) from None
+
+    def help(self) -> list[str]:
+        """Its settings as lines of text, two for each, for a program's `--help`."""
+        lines: list[str] = []
+        for key, name in self._fields.items():
+            field = self.model.model_fields[name]
+            lines.append(f"  {self._flag(key)} {_PLACEHOLDERS.get(field.annotation, 'JSON')}")
+            text = f"{field.description or ''} {self._default_text(key, field)}".strip()
+            lines.append(f"      {text}")
+        return lines
+
+    def _default_text(self, key: str, field: FieldInfo) -> str:
+        if field.is_required():
+            return "(required)"
+        if self._is_secret(key):
+            return "(default ***)"
+        default = field.get_default(call_default_factory=True, validated_data={})
+        return f"(default {hide_secrets(default)})"
 
     def _value(self, key: str, value: object) -> object:
         """A value as its field wants it; text of a flag or a variable may be JSON."""

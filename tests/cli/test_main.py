@@ -50,6 +50,29 @@ def test_help_of_run_lists_the_settings(micro) -> None:
     assert "--client-request-timeout DURATION" in micro("run", "--help")[1]
 
 
+OWN_SETTINGS = """
+from pydantic import BaseModel, Field
+from micro import Service
+
+class PointsSettings(BaseModel):
+    start: int = Field(default=7, description="points of a new user")
+    api_key: str = "secret"
+    dsn: str
+
+service = Service("points")
+service.config(PointsSettings)
+"""
+
+
+def test_help_of_run_lists_the_settings_of_its_targets(micro, tmp_path) -> None:
+    (tmp_path / "own_points.py").write_text(OWN_SETTINGS)
+    out = micro("run", "--workers", "2", str(tmp_path / "own_points.py"), "--help")[1]
+
+    assert "--points-start INTEGER\n      points of a new user (default 7)\n" in out
+    assert "--points-dsn TEXT\n      (required)\n" in out
+    assert "secret" not in out
+
+
 def test_help_imports_no_command() -> None:
     code = (
         "import sys; from micro.cli import main; main(['--help']);"
