@@ -248,6 +248,45 @@ async def test_forgetting_removes_what_was_stored_for_the_durable(broker: Memory
     assert len(box) == 0
 
 
+async def test_a_resumed_durable_delivers_to_those_who_read_it(
+    broker: MemoryBroker, clock: VirtualClock
+) -> None:
+    await keep(broker)
+    box = KeptMailbox()
+    await broker.consume("orders", box, Durable(name="d"))
+    await broker.pause("orders", "d", clock.now() + timedelta(hours=1))
+    await store(broker, b"1")
+    await clock.advance(1800)
+    paused = len(box)
+    await broker.pause("orders", "d", None)
+    await box.wait_for(1)
+
+    assert paused == 0
+
+
+async def test_moving_a_position_frees_the_slots_of_its_deliveries(broker: MemoryBroker) -> None:
+    await keep(broker)
+    box = KeptMailbox()
+    await broker.consume("orders", box, Durable(name="d", limit=1))
+    await store(broker, b"1")
+    await box.wait_for(1)
+    await broker.reset("orders", "d", "all")
+    await box.wait_for(2)
+    await box.deliveries[0].ack(confirmed=True)
+
+    assert (await position(broker)).unsettled == 1
+
+
+async def test_smaller_limits_remove_the_oldest_events_at_once(broker: MemoryBroker) -> None:
+    await keep(broker, full="discard_old")
+    await broker.consume("orders", KeptMailbox(), Durable(name="d", limit=0))
+    await store(broker, b"1", b"2", b"3")
+    await broker.change(TopicSpec(name="orders", messages=2, full="discard_old"))
+    found = await position(broker)
+
+    assert (found.waiting, found.expired_unread) == (2, 1)
+
+
 async def test_closing_the_network_ends_readers_and_timers(
     broker: MemoryBroker, clock: VirtualClock
 ) -> None:

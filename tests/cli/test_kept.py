@@ -379,18 +379,22 @@ def test_dead_letters_are_listed_shown_and_removed(micro, mail, topic, monkeypat
     assert dead(micro, topic) == []
 
 
-def test_a_replayed_dead_letter_is_handled_again(micro, mail, topic, tmp_path) -> None:
+def test_a_replayed_dead_letter_is_handled_again(micro, mail, topic, tmp_path, monkeypatch) -> None:
     (tmp_path / "switch").touch()
     code, _, err = micro("dead", "replay", f"mail/{topic}/2")
     handled = mail.process.stdout.readline()
     again = micro("dead", "replay", f"mail/{topic}/2")
+    monkeypatch.setattr("micro.cli.dead._PROGRESS_SECONDS", 0.0)
     rest = micro("dead", "replay", "--all", "--topic", topic)
 
     assert (code, err) == (0, "micro: replayed 1 of 1 dead letters\n")
     assert handled == "sent 2\n"
     assert again[0] == 1
     assert "no dead letter has the key" in again[2]
-    assert rest[2] == "micro: replayed 1 of 1 dead letters\n"
+    assert rest[2].splitlines() == [
+        "micro: replayed 1 of 1",
+        "micro: replayed 1 of 1 dead letters",
+    ]
     assert dead(micro, topic) == []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from micro.broker.kept_types import Start
@@ -36,12 +36,12 @@ class Operators:
     async def pause(self, topic: str, durable: str, until: datetime | None) -> None:
         """Pause or resume a durable; see `KeptBroker.pause`."""
         self._api.require(_PAUSE_VERSION, "pausing a durable")
-        # A time that is past resumes.
-        end = write_time(datetime.fromtimestamp(0, UTC) if until is None else until)
+        # Without a time it resumes.
+        body = None if until is None else {"pause_until": write_time(until)}
         doing = f"pausing the position {durable!r}"
         for stream, name in await self._found(topic, durable):
             subject = f"CONSUMER.PAUSE.{stream}.{name}"
-            await self._api.request(subject, {"pause_until": end}, doing=doing)
+            await self._api.request(subject, body, doing=doing)
 
     async def reset(self, topic: str, durable: str, start: Start) -> None:
         """Move a durable; see `KeptBroker.reset`. What was stored for it alone stays as it is."""
