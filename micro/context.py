@@ -52,13 +52,14 @@ class Context(Ambient):
         id: str = "",
         topic: str = "",
     ) -> None:
-        self.service = service
-        self.endpoint = endpoint
-        self.headers = headers
+        self.service: str = service
+        self.endpoint: str = endpoint
+        self.headers: Mapping[str, str] = headers
+        self.deadline: Deadline | None
         self.deadline = self.ambient_deadline = deadline
-        self.peer = peer
-        self.id = id
-        self.topic = topic
+        self.peer: str = peer
+        self.id: str = id
+        self.topic: str = topic
         self.reply_headers: dict[str, str] = {}
         self.stopping_event: asyncio.Event | None = None
 
@@ -129,9 +130,9 @@ class DurableContext(Context):
             id=context.id,
             topic=context.topic,
         )
-        self.durable = durable
-        self.sequence = sequence
-        self.stored_at = stored_at
+        self.durable: str = durable
+        self.sequence: int | None = sequence
+        self.stored_at: datetime = stored_at
         self._attempt = attempt
         self._published: Counter[str] = Counter()
 

@@ -44,11 +44,11 @@ class Request:
         deadline: Deadline | None,
     ) -> None:
         self.side = side
-        self.service = service
-        self.endpoint = endpoint
-        self.headers = headers
-        self.value = value
-        self.deadline = deadline
+        self.service: str = service
+        self.endpoint: str = endpoint
+        self.headers: dict[str, str] = headers
+        self.value: Any = value
+        self.deadline: Deadline | None = deadline
 
 
 class Response:
@@ -63,8 +63,8 @@ class Response:
     __slots__ = ("headers", "value")
 
     def __init__(self, value: Any, headers: dict[str, str]) -> None:
-        self.value = value
-        self.headers = headers
+        self.value: Any = value
+        self.headers: dict[str, str] = headers
 
 
 Next = Callable[[Request], Awaitable[Response]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 
 _TABLE = """
@@ -53,6 +53,6 @@ class Ledger:
             return database.execute(query).fetchall()
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> Generator[sqlite3.Connection, None, None]:
         with closing(sqlite3.connect(self._path, timeout=10)) as database, database:
             yield database

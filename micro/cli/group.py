@@ -115,7 +115,7 @@ class SettingsCommand(click.Command):
         # Unknown flags are refused by `parse_flags`, which lets a negative number be an argument.
         super().__init__(*args, **kwargs)
         self.ignore_unknown_options = self.allow_extra_args = True
-        self.params += setting_options()
+        self.params.extend(setting_options())
 
     takes_own_settings = False
     """Whether unknown flags may be settings of the application, to be checked later."""

@@ -39,9 +39,9 @@ class Worker:
     def __init__(
         self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self.exclusive = False
-        self.ready = False
-        self.code = 0
+        self.exclusive: bool = False
+        self.ready: bool = False
+        self.code: int = 0
         self.samples: list[Sample] = []
         self._process = process
         self._reader = reader

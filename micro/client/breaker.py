@@ -55,9 +55,9 @@ class Breaker:
 
     def __init__(self, counters: ClientCounters | None = None) -> None:
         self._counters = counters or ClientCounters()
-        self.closed = True
-        self.failures = 0
-        self.gone = False
+        self.closed: bool = True
+        self.failures: int = 0
+        self.gone: bool = False
         self._open_until = 0.0
         self._cool_down = _COOL_DOWN_SECONDS
         self._probing = False

@@ -103,10 +103,10 @@ class Channel(Receiver):
         compression: Compression | None = None,
         counters: ClientCounters | None = None,
     ) -> None:
-        self.native = is_native(metadata)
+        self.native: bool = is_native(metadata)
         self.error: TransportError | None = None
-        self.heard = True
-        self.counters = counters or ClientCounters()
+        self.heard: bool = True
+        self.counters: ClientCounters = counters or ClientCounters()
         self.socket: Socket
         self._assembler: Assembler
         self._timers = timers

@@ -89,15 +89,15 @@ class RemoteNode:
         on_change: Callable[[], None] = lambda: None,
         counters: ClientCounters | None = None,
     ) -> None:
-        self.node = node
-        self.version = ""
+        self.node: Node = node
+        self.version: str = ""
         self.endpoints: frozenset[str] = frozenset()
         self.idempotent: frozenset[str] = frozenset()
-        self.native = is_native(node.metadata)
-        self.breaker = Breaker(counters)
+        self.native: bool = is_native(node.metadata)
+        self.breaker: Breaker = Breaker(counters)
         self.channel: Channel | None = None
-        self.answered = False
-        self.healthy = False
+        self.answered: bool = False
+        self.healthy: bool = False
         self._dial = dial
         self._on_change = on_change
         self._dialing: asyncio.Lock | None = None

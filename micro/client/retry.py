@@ -60,7 +60,7 @@ class RetryBudget:
     __slots__ = ("tokens",)
 
     def __init__(self) -> None:
-        self.tokens = _BUDGET_TOKENS
+        self.tokens: float = _BUDGET_TOKENS
 
     def earn(self) -> None:
         """Add the share of a call that succeeded."""
@@ -94,7 +94,7 @@ class Retrying(Generic[N]):
         self._retries = retries
         self._elsewhere = min(nodes, _MAX_ATTEMPTS_ELSEWHERE) if retries else 0
         self._budget = budget
-        self.count = 0
+        self.count: int = 0
         self.failed: dict[N, MicroError] = {}
 
     @property

@@ -71,10 +71,10 @@ class Route:
         reachable: Callable[[], bool] = lambda: True,
         objection: Callable[[Mapping[str, str]], str] = lambda _metadata: "",
     ) -> None:
-        self.name = name
-        self.budget = RetryBudget()
+        self.name: str = name
+        self.budget: RetryBudget = RetryBudget()
         self.nodes: Nodes = ()
-        self.ready = False
+        self.ready: bool = False
         self._strategy = strategy
         self._new_node = new_node
         self._reachable = reachable

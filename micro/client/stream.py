@@ -167,12 +167,12 @@ class StreamCall:
         native = channel.native
         self._channel = channel
         self._headers = headers
-        self.id = id
-        self.closed = False
+        self.id: str = id
+        self.closed: bool = False
         limit = WINDOW_ITEMS if native else _GO_MICRO_WINDOW_ITEMS
         grant = self._grant if native else None
-        self.window = ReceiveWindow(grant, limit=limit, budget=budget)
-        self.credit = SendCredit(0 if native else None)
+        self.window: ReceiveWindow = ReceiveWindow(grant, limit=limit, budget=budget)
+        self.credit: SendCredit = SendCredit(0 if native else None)
 
     async def send(self, body: bytes) -> None:
         """Send one request; waits while the peer grants no credit.

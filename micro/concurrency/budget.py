@@ -27,8 +27,8 @@ class ByteBudget:
     __slots__ = ("_parent", "held", "limit")
 
     def __init__(self, limit: int, parent: ByteBudget | None = None) -> None:
-        self.limit = limit
-        self.held = 0
+        self.limit: int = limit
+        self.held: int = 0
         self._parent = parent
 
     def acquire(self, size: int) -> bool:

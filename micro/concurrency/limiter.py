@@ -68,7 +68,7 @@ class Limiter(Generic[T]):
     def __init__(
         self, limit: int, queue: int, start: Callable[[T], None], weigh: Callable[[T], int]
     ) -> None:
-        self.inside = 0
+        self.inside: int = 0
         self._limit = limit
         self._queue = queue
         self._start = start

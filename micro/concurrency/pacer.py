@@ -74,14 +74,14 @@ class Lane(Generic[T]):
     )
 
     def __init__(self) -> None:
-        self.listed = False
-        self.since = 0.0
+        self.listed: bool = False
+        self.since: float = 0.0
         self.waiting: OrderedDict[int, T] = OrderedDict()
-        self.cost = Cost()
-        self.used = 0.0
-        self.interval = 0.0
-        self.measured_at = 0.0
-        self.starts = 0
+        self.cost: Cost = Cost()
+        self.used: float = 0.0
+        self.interval: float = 0.0
+        self.measured_at: float = 0.0
+        self.starts: int = 0
 
     def take_first(self, now: float) -> T:
         """Take the first item out, to start it, and note the pace."""
@@ -134,7 +134,7 @@ class Pacer(Generic[T]):
         start: Callable[[T, float], bool],
         call_later: Callable[[float, Callable[[], object]], object],
     ) -> None:
-        self.work = WorkWindow()
+        self.work: WorkWindow = WorkWindow()
         self._start = start
         self._call_later = call_later
         self._burst = _FIRST_BURST

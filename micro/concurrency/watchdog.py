@@ -48,7 +48,7 @@ class Watchdog:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, threshold: float) -> None:
-        self.stalls = 0
+        self.stalls: int = 0
         self._loop = loop
         self._threshold = threshold
         self._owner = threading.get_ident()

@@ -51,7 +51,7 @@ class Meter:
 
     def __init__(self, cost: Cost) -> None:
         self._cost = cost
-        self.seconds = 0.0
+        self.seconds: float = 0.0
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine and count its steps on the event loop."""
@@ -98,7 +98,7 @@ class Cost:
     __slots__ = ("_due", "_samples", "seconds")
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         self._due = 0
         self._samples = -1
 
@@ -133,8 +133,8 @@ class WorkWindow:
     __slots__ = ("_changed_at", "_current", "_previous", "_turned_at", "blocked", "seconds")
 
     def __init__(self) -> None:
-        self.seconds = _FIRST_WINDOW_SECONDS
-        self.blocked = False
+        self.seconds: float = _FIRST_WINDOW_SECONDS
+        self.blocked: bool = False
         self._current = [0.0]
         self._previous = [0.0]
         self._turned_at = 0.0

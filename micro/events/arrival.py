@@ -52,21 +52,21 @@ class Arrival:
         self, delivery: KeptDelivery, durable: str, headers: dict[str, str], content_type: str
     ) -> None:
         stored = delivery.stored
-        self.delivery = delivery
-        self.probe = False
-        self.durable = durable
-        self.headers = headers
-        self.content_type = content_type
-        self.id = headers.get(ID) or stored.id
-        self.topic = stored.topic
-        self.copies = count_in(headers, COPY)
+        self.delivery: KeptDelivery = delivery
+        self.probe: bool = False
+        self.durable: str = durable
+        self.headers: dict[str, str] = headers
+        self.content_type: str = content_type
+        self.id: str = headers.get(ID) or stored.id
+        self.topic: str = stored.topic
+        self.copies: int = count_in(headers, COPY)
         copy = bool(self.copies)
-        self.sequence = count_in(headers, SEQUENCE) if copy else stored.sequence
-        self.failed = count_in(headers, ATTEMPT) if copy else 0
-        self.replays = count_in(headers, REPLAY) if copy else 0
-        self.not_before = _seconds(headers, NOT_BEFORE) if copy else 0.0
+        self.sequence: int = count_in(headers, SEQUENCE) if copy else stored.sequence
+        self.failed: int = count_in(headers, ATTEMPT) if copy else 0
+        self.replays: int = count_in(headers, REPLAY) if copy else 0
+        self.not_before: float = _seconds(headers, NOT_BEFORE) if copy else 0.0
         first = _seconds(headers, STORED) if copy else 0.0
-        self.stored_at = datetime.fromtimestamp(first, UTC) if first else stored.stored_at
+        self.stored_at: datetime = datetime.fromtimestamp(first, UTC) if first else stored.stored_at
 
     @property
     def body(self) -> bytes:

@@ -24,7 +24,7 @@ class ReleaseGuard:
     """
 
     def __init__(self) -> None:
-        self.paused = ""
+        self.paused: str = ""
         self._in_a_row = 0
         self._last: deque[bool] = deque(maxlen=WINDOW)
 

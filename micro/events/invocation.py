@@ -50,7 +50,7 @@ class Invocation:
         left: Callable[[], None],
     ) -> None:
         assert spec.durable is not None, "only durable subscribers come here"
-        self.timeout = spec.timeout or DEFAULT_TIMEOUT_SECONDS
+        self.timeout: float = spec.timeout or DEFAULT_TIMEOUT_SECONDS
         self._spec = spec
         self._durable = spec.durable
         self._host = host

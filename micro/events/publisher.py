@@ -55,7 +55,9 @@ class Publisher:
         self._layers = layers
         self._ids = _event_ids()
         topics = KeptTopics(broker, kept)
-        self.kept = KeptPublisher(topics, codecs, content_type, layers, counters=self._counters)
+        self.kept: KeptPublisher = KeptPublisher(
+            topics, codecs, content_type, layers, counters=self._counters
+        )
 
     async def publish(
         self,

@@ -67,8 +67,8 @@ class EventStream(Generic[E]):
             raise UsageError(f"max_queue must be a whole number of at least 1, got {max_queue!r}")
         codecs.check(type_)
         self.topic = topic
-        self.dropped = 0
-        self.failed = 0
+        self.dropped: int = 0
+        self.failed: int = 0
         self.context: Context | None = None
         self._type = type_
         self._codecs = codecs

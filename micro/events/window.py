@@ -37,7 +37,7 @@ class TopicPublisher(Generic[E]):
     """
 
     def __init__(self, publish: Publish, window: int, scope: Scope) -> None:
-        self.confirmed = 0
+        self.confirmed: int = 0
         self.failures: list[Exception] = []
         self._publish = publish
         self._scope = scope

@@ -45,7 +45,7 @@ class Depends:
     __slots__ = ("provider",)
 
     def __init__(self, provider: Callable[..., object], /) -> None:
-        self.provider = provider
+        self.provider: Callable[..., object] = provider
 
     def __repr__(self) -> str:
         return f"Depends({getattr(self.provider, '__qualname__', self.provider)})"

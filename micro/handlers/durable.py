@@ -65,7 +65,7 @@ class Later(Exception):
 
     def __init__(self, wait: float | str | timedelta, reason: str = "") -> None:
         super().__init__(wait, reason)
-        self.seconds = read_duration(wait)
+        self.seconds: float = read_duration(wait)
         self.reason = reason
 
 

@@ -55,7 +55,7 @@ class Providers:
     def __init__(
         self, service: str = "", given: Mapping[type, Callable[[Any], object]] | None = None
     ) -> None:
-        self.given = given or {}
+        self.given: Mapping[type, Callable[[Any], object]] = given or {}
         self.lifespans: dict[Callable[..., Any], Provider] = {}
         self.overrides: dict[Callable[..., Any], Provider] = {}
         self._service = service

@@ -35,8 +35,10 @@ class ResolvedHandlers:
         subscribers: Sequence[SubscriberSpec],
     ) -> None:
         self._values = values
-        self.endpoints = tuple(each.resolve(values) for each in endpoints)
-        self.subscribers = tuple(each.resolve(values) for each in subscribers)
+        self.endpoints: tuple[Endpoint, ...] = tuple(each.resolve(values) for each in endpoints)
+        self.subscribers: tuple[SubscriberSpec, ...] = tuple(
+            each.resolve(values) for each in subscribers
+        )
 
     def following_overrides(self) -> AbstractContextManager[None]:
         """Apply overrides that change while the block lasts."""

@@ -31,7 +31,7 @@ class Hooks:
     """
 
     def __init__(self, definition: ServiceDefinition, steps: Steps) -> None:
-        self.begun = False
+        self.begun: bool = False
         self._definition = definition
         self._steps = steps
 

@@ -14,6 +14,8 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 
+from pydantic import BaseModel
+
 from micro.backend import ConnectionEvent
 from micro.client.client import Client
 from micro.concurrency.budget import process_budget
@@ -82,15 +84,15 @@ class ServiceRunner:
         self, definition: ServiceDefinition, settings: Settings, *, spread: float = 0.0
     ) -> None:
         self.definition = definition
-        self.settings = settings_over(definition, settings)
-        self.own_settings = {
+        self.settings: Settings = settings_over(definition, settings)
+        self.own_settings: dict[str, BaseModel] = {
             one.prefix: one.read(self.settings.own[one.prefix])
             for one in definition.own_models
             if one.prefix not in definition.given_settings
         }
-        self.name = check_service(self.settings.server_name or definition.name)
-        self.node_id = f"{self.name}-{self.settings.server_id or uuid.uuid4()}"
-        self.steps = Steps()
+        self.name: str = check_service(self.settings.server_name or definition.name)
+        self.node_id: str = f"{self.name}-{self.settings.server_id or uuid.uuid4()}"
+        self.steps: Steps = Steps()
         self.cut_off: list[str] = []
         self._endpoints = definition.endpoints_of(self.name)
         self._specs = definition.subscribers_of(self.name)
@@ -104,7 +106,7 @@ class ServiceRunner:
         self._listener: Listener
         self._hooks = Hooks(definition, self.steps)
         self._lifespans = Lifespans(definition.providers, self.steps)
-        self.tasks = Tasks(self.name)
+        self.tasks: Tasks = Tasks(self.name)
         self._started = False
         self._stopping = False
 

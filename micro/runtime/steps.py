@@ -26,7 +26,7 @@ class Steps:
     """
 
     def __init__(self) -> None:
-        self.current = "not started"
+        self.current: str = "not started"
         self._deadline = time.monotonic()
         self._unanswered = False
 

@@ -63,7 +63,7 @@ class AdmissionControl(Requests):
         reports: Reports,
     ) -> None:
         self.draining = False
-        self.open = 0
+        self.open: int = 0
         self.on_idle: Callable[[], None] = _do_nothing
         self._run: Callable[[Call], Coroutine[Any, Any, None]]
         self._service = service
@@ -74,7 +74,7 @@ class AdmissionControl(Requests):
         self._timers = Timers[Call](self._expire)
         call_later = asyncio.get_running_loop().call_later
         self._pacer = Pacer[Call](self._launch_waiting, call_later)
-        self.began = self._pacer.began
+        self.began: Callable[[], None] = self._pacer.began
         self._lag = LoopLag()
         scope.start(self._lag.measure(), name="micro.server.lag")
 

@@ -131,15 +131,15 @@ class Mounted:
         timeout: float,
         durations: Durations,
     ) -> None:
-        self.endpoint = endpoint
-        self.durations = durations
-        self.chain = chain
-        self.is_bare = is_bare
-        self.cap = endpoint.timeout
+        self.endpoint: Endpoint = endpoint
+        self.durations: Durations = durations
+        self.chain: Next = chain
+        self.is_bare: bool = is_bare
+        self.cap: float | None = endpoint.timeout
         self._timeout = timeout
-        self.limits = tuple(limits)
-        self.lane = Lane[Call]()
-        self.streams = endpoint.kind.is_stream
+        self.limits: tuple[tuple[Limiter[Call], str], ...] = tuple(limits)
+        self.lane: Lane[Call] = Lane[Call]()
+        self.streams: bool = endpoint.kind.is_stream
         self.coders: dict[str, tuple[Decoder, Encoder]] = {}
 
     def deadline(self, now: float) -> Deadline | None:
@@ -215,35 +215,37 @@ class Call:
         deadline: Deadline | None,
         since: float,
     ) -> None:
-        self.replies = replies
-        self.mounted = mounted
+        self.replies: Replies = replies
+        self.mounted: Mounted = mounted
+        self.headers: dict[str, str]
+        self.body: bytes
         self.headers, self.body = headers, _ = message
-        self.deadline = deadline
-        self.id = headers.get(STREAM) or headers.get(ID, "")
-        self.since = since
-        self.slots = 0
-        self.patience = MAX_STREAM_WAIT_SECONDS
-        self.code = 200
-        self.items = 0
-        self.held = 0
-        self.cost = 0.0
+        self.deadline: Deadline | None = deadline
+        self.id: str = headers.get(STREAM) or headers.get(ID, "")
+        self.since: float = since
+        self.slots: int = 0
+        self.patience: float = MAX_STREAM_WAIT_SECONDS
+        self.code: int = 200
+        self.items: int = 0
+        self.held: int = 0
+        self.cost: float = 0.0
         self.epoch: list[float] | None = None
         self.meter: Meter | None = None
-        self.start_by = 0.0
+        self.start_by: float = 0.0
         self.task: asyncio.Task[None] | None = None
         self.timer: set[Call] | None = None
         self.queue: Callable[[Call], bool] | None = None
         self.withdraw: Callable[[Call], None] | None = None
         self.window: ReceiveWindow | None = None
         self.credit: SendCredit | None = None
-        self.begun = False
-        self.dropped = False
-        self.expired = False
-        self.stopped = False
-        self.answered = False
-        self.threaded = False
-        self.slots_kept = False
-        self.reading = False
+        self.begun: bool = False
+        self.dropped: bool = False
+        self.expired: bool = False
+        self.stopped: bool = False
+        self.answered: bool = False
+        self.threaded: bool = False
+        self.slots_kept: bool = False
+        self.reading: bool = False
 
     def cancel(self) -> None:
         """End the call: its client cancelled it or is gone, or its time is over."""

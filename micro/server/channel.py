@@ -87,9 +87,9 @@ class ServerChannel(Receiver, Replies):
         self._socket = socket
         self._requests = requests
         self._on_closed = on_closed
-        self.remote = socket.remote
-        self.delay = 0.0
-        self.service = service
+        self.remote: str = socket.remote
+        self.delay: float = 0.0
+        self.service: str = service
         self._counters = counters
         self._assembler = Assembler(socket, self._send_signal, on_stalled=self.refuse)
         self._error: TransportError | None = None

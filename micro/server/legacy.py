@@ -24,9 +24,9 @@ class LegacyReplies(Replies):
     __slots__ = ("_legacy", "_replies", "_service", "calls", "delay", "remote")
 
     def __init__(self, replies: Replies, legacy: Legacy, service: str) -> None:
-        self.calls = replies.calls
-        self.remote = replies.remote
-        self.delay = replies.delay
+        self.calls: dict[str, Call] = replies.calls
+        self.remote: str = replies.remote
+        self.delay: float = replies.delay
         self._replies = replies
         self._service = service
         self._legacy = legacy

@@ -32,8 +32,8 @@ class Reports:
     __slots__ = ("_deadlines", "_limits", "_service", "access_log", "node")
 
     def __init__(self, service: str, *, access_log: bool) -> None:
-        self.node = ""
-        self.access_log = access_log
+        self.node: str = ""
+        self.access_log: bool = access_log
         self._service = service
         self._deadlines = LogLimit(_MAX_DEADLINES_LOGGED_PER_SECOND)
         self._limits = LogLimit()

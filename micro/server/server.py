@@ -23,7 +23,7 @@ from micro.server.execution import Execution, Host
 from micro.server.options import ServerOptions
 from micro.server.outcomes import Outcomes
 from micro.server.reports import Reports
-from micro.telemetry.metrics import Metrics
+from micro.telemetry.metrics import Metrics, ServerCounters
 from micro.transport.contract import Receiver, Socket
 
 __all__ = ["Server", "ServerOptions"]
@@ -56,9 +56,9 @@ class Server:
         metrics: Metrics | None = None,
     ) -> None:
         self.name = name
-        self.options = options or ServerOptions()
+        self.options: ServerOptions = options or ServerOptions()
         self._metrics = metrics or Metrics()
-        self.counters = self._metrics.server
+        self.counters: ServerCounters = self._metrics.server
         self._codecs = codecs
         self._mounted: dict[str, Mounted] = {}
         self._channels: set[ServerChannel] = set()

@@ -146,7 +146,7 @@ ServiceName = Annotated[
     Syntax("NAME", "dot-separated tokens of letters, digits, '_' and '-'"),
 ]
 Switch = Annotated[bool, Syntax("", "true or false")]
-Word = BeforeValidator(_lower)
+Word: BeforeValidator = BeforeValidator(_lower)
 """Makes a `Literal` accept any case."""
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error", "critical"],

@@ -34,12 +34,12 @@ class Option:
         self.default = default
         self.help = help
         self.choices: tuple[str, ...] = get_args(type_) if get_origin(type_) is Literal else ()
-        self.syntax = next(
+        self.syntax: Syntax = next(
             (one for one in metadata if isinstance(one, Syntax)),
             Syntax("|".join(self.choices), f"one of {', '.join(self.choices)}"),
         )
-        self.repeats = annotation == Pairs
-        self.is_switch = type_ is bool
+        self.repeats: Any = annotation == Pairs
+        self.is_switch: bool = type_ is bool
         self._annotation = annotation
 
     @property

@@ -67,7 +67,7 @@ class OwnModel:
     def __init__(self, model: type[BaseModel], prefix: str, place: str) -> None:
         self.model = model
         self.place = place
-        self.prefix = plain_name(prefix)
+        self.prefix: str = plain_name(prefix)
         if not _PREFIX.fullmatch(self.prefix):
             raise UsageError(
                 f"{place}: prefix {prefix!r}: write lower-case letters, digits and dashes"

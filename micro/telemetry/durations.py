@@ -24,8 +24,8 @@ class Histogram:
     __slots__ = ("counts", "seconds")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS_SECONDS) + 1)
-        self.seconds = 0.0
+        self.counts: list[int] = [0] * (len(BOUNDS_SECONDS) + 1)
+        self.seconds: float = 0.0
 
     def observe(self, seconds: float) -> None:
         """Count one duration."""
@@ -46,7 +46,7 @@ class Durations:
     __slots__ = ("_failed", "_succeeded", "last_error")
 
     def __init__(self) -> None:
-        self.last_error = ""
+        self.last_error: str = ""
         self._succeeded = Histogram()
         self._failed: dict[int, Histogram] = {}
 

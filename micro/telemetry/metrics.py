@@ -141,9 +141,9 @@ class Metrics(Mapping[str, float]):
     """
 
     def __init__(self) -> None:
-        self.server = ServerCounters()
-        self.client = ClientCounters()
-        self.publisher = PublisherCounters()
+        self.server: ServerCounters = ServerCounters()
+        self.client: ClientCounters = ClientCounters()
+        self.publisher: PublisherCounters = PublisherCounters()
         self._subscribers: dict[str, SubscriberCounters] = {}
         self._durables: dict[str, DurableCounters] = {}
         self._calls: dict[str, Durations] = {}

@@ -63,7 +63,7 @@ class MemoryTransport(Transport):
         self._numbers = count(1)
         self._listeners: dict[str, _Listener] = {}
         self._sockets: set[_Socket] = set()
-        self.is_closed = False
+        self.is_closed: bool = False
 
     async def dial(
         self,

@@ -34,7 +34,7 @@ class BodyLimit:
     __slots__ = ("bytes",)
 
     def __init__(self) -> None:
-        self.bytes = MAX_BODY_BYTES
+        self.bytes: int = MAX_BODY_BYTES
 
 
 _process_limit = BodyLimit()

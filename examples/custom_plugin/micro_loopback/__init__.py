@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -57,7 +57,7 @@ class LoopbackBackend(Backend):
 
 
 @asynccontextmanager
-async def open_loopback(options: BackendOptions) -> AsyncIterator[Backend]:
+async def open_loopback(options: BackendOptions) -> AsyncGenerator[Backend, None]:
     """Open the plugin; this is what the entry point names. Options are the in-memory plugin's."""
     async with open_memory(options) as inner:
         backend = LoopbackBackend(inner)

@@ -30,10 +30,10 @@ class Held:
     __slots__ = ("deliveries", "entry", "owner", "ticket")
 
     def __init__(self, entry: Entry) -> None:
-        self.entry = entry
-        self.deliveries = 0
+        self.entry: Entry = entry
+        self.deliveries: int = 0
         self.owner: object | None = None
-        self.ticket = 0
+        self.ticket: int = 0
 
 
 class _Lane:

@@ -43,10 +43,10 @@ class MemoryDurable:
         settled: Callable[[Entry], None],
         since: int,
     ) -> None:
-        self.durable = durable
+        self.durable: Durable = durable
         self._start = durable.start
         self._since = since
-        self.left_at = clock.time()
+        self.left_at: float = clock.time()
         self._backlog = Backlog(MAX_UNSETTLED)
         self.members: dict[MemoryConsumption, None] = {}
         self._clock = clock

@@ -65,7 +65,7 @@ class EventLog:
         # Sequences in order, those of removed events among them until it is half empty.
         self._sequences: list[int] = []
         self._reserved = 0
-        self.bytes = 0
+        self.bytes: int = 0
 
     def __len__(self) -> int:
         return len(self._entries)

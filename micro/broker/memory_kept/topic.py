@@ -63,7 +63,7 @@ class MemoryTopic:
         context: Context,
         route: Callable[[str, Message], object],
     ) -> None:
-        self.spec = spec
+        self.spec: TopicSpec = spec
         self._clock = clock
         self._context = context
         self._route = route

@@ -28,7 +28,7 @@ class BrokerConformance:
 
     max_payload: int = 1024 * 1024
 
-    pytestmark = pytest.mark.asyncio
+    pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
     async def test_messages_arrive_whole(self, backend: Backend, other: Backend) -> None:
         sent = [

@@ -27,4 +27,4 @@ class KeptBrokerConformance(
         lease: Seconds after which the tests let a delivery be given to another.
     """
 
-    pytestmark = pytest.mark.asyncio
+    pytestmark: pytest.MarkDecorator = pytest.mark.asyncio

@@ -49,7 +49,7 @@ class RegistryConformance:
     interval: float = 1.0
     bound: float = 10.0
 
-    pytestmark = pytest.mark.asyncio
+    pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
     async def vanish(self, other: Backend, record: ServiceRecord) -> None:
         """Register a record with the suite's TTL, and end its owner without deregistering it.

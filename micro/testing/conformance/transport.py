@@ -22,4 +22,4 @@ class TransportConformance(SocketConformance, ClosingConformance, ListenerConfor
     max_payload: int = 1024 * 1024
     many: int = 100
 
-    pytestmark = pytest.mark.asyncio
+    pytestmark: pytest.MarkDecorator = pytest.mark.asyncio

@@ -32,7 +32,7 @@ class Fault:
         times: int | None,
         service: str,
     ) -> None:
-        self.hits = 0
+        self.hits: int = 0
         self.target = target
         self.service = service
         self.delay = delay

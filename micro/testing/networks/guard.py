@@ -36,9 +36,9 @@ class Guard(Receiver):
     def __init__(self, wires: _Wires) -> None:
         self._wires = wires
         self._ended = False
-        self.lossy = False
-        self.local = ""
-        self.socket_key = ("", "")
+        self.lossy: bool = False
+        self.local: str = ""
+        self.socket_key: tuple[str, str] = ("", "")
 
     def open(self, socket: Socket, receiver: Receiver) -> None:
         """Begin: the socket, and where its messages go."""

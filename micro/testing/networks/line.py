@@ -34,8 +34,8 @@ class Line(Backend):
 
     def __init__(self, wires: Wires, *names: str) -> None:
         self.wires = wires
-        self.names = frozenset(names)
-        self.cutting = Cut()
+        self.names: frozenset[str] = frozenset(names)
+        self.cutting: Cut = Cut()
         self.transport = _LineTransport(self)
         self.broker = LineBroker(wires, self.cutting)
         self.registry = _LineRegistry(self)

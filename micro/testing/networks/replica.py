@@ -46,9 +46,9 @@ class Replica:
         overrides = {"shutdown_timeout": STOP_SECONDS, **definition.overrides, **settings}
         definition = replace(definition, overrides=overrides)
         self._runner = ServiceRunner(definition, load_for(definition, (), {}))
-        self.service = self._runner.name
-        self.node = self._runner.node_id
-        self.name = f"{self.service}#{number}"
+        self.service: str = self._runner.name
+        self.node: str = self._runner.node_id
+        self.name: str = f"{self.service}#{number}"
         self._line = Line(wires, self.service, self.node, self.name)
         self._add_layers(wires, definition)
         self._ready = asyncio.Event()

@@ -44,9 +44,9 @@ class Wires:
         self.clock = clock
         self.scope = scope
         self.stack = stack
-        self.activity = Activity()
-        self.faults = Faults()
-        self.record = CallRecord()
+        self.activity: Activity = Activity()
+        self.faults: Faults = Faults()
+        self.record: CallRecord = CallRecord()
         self.listeners: list[Listener[object]] = []
         self.owners: dict[str, frozenset[str]] = {}
         self._guards: dict[tuple[str, str], list[Guard]] = {}
