@@ -55,8 +55,8 @@ class Context(Ambient):
         self.service: str = service
         self.endpoint: str = endpoint
         self.headers: Mapping[str, str] = headers
-        self.deadline: Deadline | None
-        self.deadline = self.ambient_deadline = deadline
+        self.deadline: Deadline | None = deadline
+        self.ambient_deadline: Deadline | None = deadline
         self.peer: str = peer
         self.id: str = id
         self.topic: str = topic

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
+from asyncio.subprocess import DEVNULL, PIPE, create_subprocess_exec
 from pathlib import Path
 
 import pytest
@@ -41,19 +41,21 @@ def program(go_programs: GoPrograms, tmp_path: Path) -> Path:
 async def test_the_python_program_calls_the_go_program(program: Path, tmp_path: Path) -> None:
     read_page(PAGE).write(tmp_path)
     async with run_server() as server:
-        settings = load_settings(["--nats-address", server.address], {})
-        with subprocess.Popen([program, server.address], stderr=subprocess.DEVNULL) as service:
-            try:
-                async with open_client(settings) as client:
-                    await registered(client)
-                environ = {**os.environ, "MICRO_NATS_ADDRESS": server.address}
-                environ["PYTHONPATH"] = f"{ROOT}:{ROOT / 'plugins'}"
-                command = [sys.executable, tmp_path / "award_ann.py"]
-                done = subprocess.run(command, env=environ, capture_output=True, text=True)
-            finally:
-                service.kill()
+        service = await create_subprocess_exec(program, server.address, stderr=DEVNULL)
+        try:
+            async with open_client(load_settings(["--nats-address", server.address], {})) as client:
+                await registered(client)
+            environ = {**os.environ, "MICRO_NATS_ADDRESS": server.address}
+            environ["PYTHONPATH"] = f"{ROOT}:{ROOT / 'plugins'}"
+            caller = await create_subprocess_exec(
+                *(sys.executable, tmp_path / "award_ann.py"), env=environ, stdout=PIPE, stderr=PIPE
+            )
+            printed = await caller.communicate()
+        finally:
+            service.kill()
+            await service.wait()
 
-    assert (done.stdout, done.stderr) == ("105\n", "")
+    assert printed == (b"105\n", b"")
 
 
 async def registered(client) -> None:
