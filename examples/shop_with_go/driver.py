@@ -87,7 +87,7 @@ async def audit(client: Client, book: Book) -> tuple[list[Balance], Totals]:
 
 def summary(book: Book, balances: Sequence[Balance], totals: Totals) -> str:
     """The tables that end the show."""
-    rows = []
+    rows: list[tuple[str, int, int, int, int]] = []
     for balance in balances:
         receipts = book.receipts[balance.customer]
         paid, saved = sum(r.paid for r in receipts), sum(r.saved for r in receipts)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_python_in_the_docs_compiles(page: Path) -> None:
         lines = "\n".join(f"    {line}" for line in block.splitlines())
 
         compile(f"async def example():\n{lines}\n", str(page), "exec")
+
+
+def test_the_guide_lists_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    table = (ROOT / "docs/guide/install.md").read_text().partition("## Extras")[2]
+
+    assert [name for name in extras if f"`{name}`" not in table] == []
 
 
 def settings_table() -> str:
