@@ -101,8 +101,10 @@ class DurableSubscriber:
     ) -> None:
         self.spec = spec
         instance = shared.instance if durable.each_instance else ""
-        self.name = durable_name(shared.host.service, durable.name, instance)
-        self.watch = PositionWatch(shared.topics, durable.topic.name, self.name, tally)
+        self.name: str = durable_name(shared.host.service, durable.name, instance)
+        self.watch: PositionWatch = PositionWatch(
+            shared.topics, durable.topic.name, self.name, tally
+        )
         self._durable = durable
         self._shared = shared
         self._counters = counters

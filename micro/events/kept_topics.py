@@ -49,7 +49,7 @@ class KeptTopics:
 
     def __init__(self, broker: Broker, policy: KeptPolicy | None = None) -> None:
         self._broker = broker
-        self.policy = policy or KeptPolicy()
+        self.policy: KeptPolicy = policy or KeptPolicy()
         self._ready: dict[str, TopicSpec] = {}
         self._lock = asyncio.Lock()
 

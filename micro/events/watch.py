@@ -33,7 +33,7 @@ class PositionWatch:
     def __init__(
         self, topics: KeptTopics, topic: str, durable: str, tally: DurableCounters
     ) -> None:
-        self.waiting = 0
+        self.waiting: int = 0
         self._topics = topics
         self._topic = topic
         self._durable = durable

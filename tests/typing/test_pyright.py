@@ -20,7 +20,7 @@ pytest.importorskip("basedpyright")
 pytestmark = [pytest.mark.xdist_group("guide"), pytest.mark.timeout(300)]
 
 
-def pyright(*arguments: object, cwd: Path, path: str = "") -> tuple[int, dict[str, object]]:
+def pyright(*arguments: object, cwd: Path, path: str) -> tuple[int, dict[str, object]]:
     command = [sys.executable, "-m", "basedpyright", "--outputjson", *map(str, arguments)]
     environ = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True)
@@ -87,7 +87,7 @@ def test_examples_and_snippets_of_the_guide_are_strictly_typed(tmp_path: Path) -
         "reportMissingTypeStubs": False,
     }
     (tmp_path / "strict.json").write_text(json.dumps(settings))
-    _, report = pyright("-p", "strict.json", cwd=tmp_path)
+    _, report = pyright("-p", "strict.json", cwd=tmp_path, path=str(Path(sys.executable).parent))
     found = report["generalDiagnostics"]
     assert isinstance(found, list)
 
