@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ import pytest
 from micro import OutboxEvent
 from micro.errors import ConfigError, ConnectionLost, PayloadTooLarge
 from micro_sql import SqlOutbox
-from tests.plugins.micro_sql.conftest import every_driver
-from tests.plugins.micro_sql.places import Place
+from tests.plugins.micro_sql.conftest import POSTGRESQL, every_driver
+from tests.plugins.micro_sql.places import Place, open_place
 from tests.plugins.micro_sql.sink import Sink, relaying
 
 
@@ -57,14 +58,18 @@ async def test_an_event_of_a_transaction_that_fails_is_never_sent(place: Place) 
 
 
 @every_driver
-async def test_a_commit_wakes_the_relay_long_before_it_would_look(place: Place) -> None:
+async def test_a_write_wakes_the_relay_of_its_process(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("micro_sql.relay.FIRST_LOOK_SECONDS", 3600.0)
     outbox, sink = SqlOutbox(place.engine, poll="1h"), Sink()
+    await write(place, outbox, "a")
 
     async with relaying(outbox, sink):
-        await write(place, outbox, "a")
         await sink.until(1)
-        await write(place, outbox, "b")
-        assert await sink.until(2) == ["a", "b"]
+        await write(place, SqlOutbox(place.engine), "b")
+        await write(place, outbox, "c")
+        assert "b" in await sink.until(2)
 
 
 async def test_events_of_a_key_keep_their_order_over_many_batches(place: Place) -> None:
@@ -204,3 +209,38 @@ async def test_tables_of_another_version_are_refused(place: Place) -> None:
             await SqlOutbox(place.engine).check()
     finally:
         await place.execute("UPDATE micro_schema SET version = 1 WHERE part = 'outbox'")
+
+
+@POSTGRESQL
+async def test_postgresql_wakes_the_relay_of_another_program(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("micro_sql.relay.FIRST_LOOK_SECONDS", 3600.0)
+    async with AsyncExitStack() as stack:
+        place = await open_place("asyncpg", postgres_url, stack)
+        # Another object, as the outbox of another program would be.
+        sink, writer = Sink(), SqlOutbox(place.engine)
+        await write(place, writer, "a")
+        async with relaying(SqlOutbox(place.engine, poll="1h"), sink):
+            await sink.until(1)
+            for count, id in enumerate("bcd", 2):
+                await write(place, writer, id)
+                await sink.until(count)
+
+    assert sink.ids == ["a", "b", "c", "d"]
+
+
+@POSTGRESQL
+async def test_a_relay_outlives_the_loss_of_its_connection(postgres_url: str) -> None:
+    async with AsyncExitStack() as stack:
+        place = await open_place("asyncpg", postgres_url, stack)
+        outbox, sink = SqlOutbox(place.engine), Sink()
+        async with relaying(outbox, sink):
+            await write(place, outbox, "a")
+            await sink.until(1)
+            await place.fetch(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND query LIKE '%micro_outbox%'"
+            )
+            await write(place, outbox, "b")
+            assert await sink.until(2) == ["a", "b"]
