@@ -23,8 +23,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from importlib import import_module
 from types import FunctionType, MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 __all__ = [
     "BadRequest",
@@ -332,3 +333,12 @@ def _restore(cls: type[MicroError], args: tuple[Any, ...], state: dict[str, Any]
 
 def _is_applications(cls: type) -> bool:
     return issubclass(cls, MicroError) and cls.__module__ != __name__
+
+
+if not TYPE_CHECKING:  # for a type checker, every name would exist
+
+    def __getattr__(name: str) -> object:
+        # Gateways import these two from here; they are defined in `micro.wire.errors` now.
+        if name in ("error_from_wire", "error_to_wire"):
+            return getattr(import_module("micro.wire.errors"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

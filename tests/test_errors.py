@@ -127,3 +127,11 @@ def test_an_error_with_a_constructor_of_its_own_can_be_copied(error: MicroError)
 def test_only_the_applications_classes_are_kinds() -> None:
     assert Constructed("A1", reason="sold").kinds == ("Constructed", "Made")
     assert NoResponders("gone").kinds == ()
+
+
+def test_what_writes_and_reads_errors_can_still_be_imported_from_here() -> None:
+    from micro.errors import error_from_wire, error_to_wire
+
+    assert error_from_wire(error_to_wire(NotFound("no such user"))).code == 404
+    with pytest.raises(ImportError):
+        from micro.errors import error_to_nowhere  # noqa: F401
