@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from micro.codec._errors import path_text, unreadable
+from micro.codec._large import LARGE_BYTES, begin_large_json
 from micro.codec._types import TypeModel, unwritable
 from micro.codec.contract import Codec, Decoder, Encoder
 from micro.codec.protobuf import is_protobuf, message_from_json, message_to_json
@@ -73,6 +75,7 @@ class JsonCodec(Codec):
         read = model.validator.validate_json
 
         def decode(data: bytes) -> Any:
+            stopped = len(data) > LARGE_BYTES and begin_large_json(data)
             try:
                 try:
                     return read(data, by_alias=True, by_name=True)
@@ -81,6 +84,9 @@ class JsonCodec(Codec):
             # A model's own validators are the user's code: they may raise anything.
             except Exception as error:
                 raise unreadable(model.name, error) from error
+            finally:
+                if stopped:
+                    gc.enable()
 
         return decode
 

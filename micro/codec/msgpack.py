@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from types import NoneType
 from typing import Any
 
@@ -9,6 +10,7 @@ from msgpack import Packer, Unpacker, unpackb
 from pydantic_core import to_jsonable_python
 
 from micro.codec._errors import unreadable
+from micro.codec._large import LARGE_BYTES, begin_large_msgpack
 from micro.codec._types import TypeModel, unwritable
 from micro.codec.contract import Codec, Decoder, Encoder
 from micro.errors import CodecError
@@ -68,11 +70,13 @@ class MsgpackCodec(Codec):
         check = model.validator.validate_python
 
         def decode(data: bytes) -> Any:
+            stopped = False
             try:
                 if not data and model.allows_none:
                     return None
                 if len(data) > _TRUSTED_BYTES and (_ARRAY_16 in data or _ARRAY_32 in data):
                     _check_complete(data)
+                stopped = len(data) > LARGE_BYTES and begin_large_msgpack(data)
                 value = unpackb(data, strict_map_key=False)
                 if value is None and not model.allows_none:
                     value = {}
@@ -80,6 +84,9 @@ class MsgpackCodec(Codec):
             # A model's own validators are the user's code: they may raise anything.
             except Exception as error:
                 raise unreadable(model.name, error) from error
+            finally:
+                if stopped:
+                    gc.enable()
 
         return decode
 

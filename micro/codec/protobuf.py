@@ -6,10 +6,12 @@ looked up among the modules that are loaded.
 
 from __future__ import annotations
 
+import gc
 import sys
 from types import NoneType
 from typing import Any
 
+from micro.codec._large import LARGE_BYTES, begin_large_json
 from micro.codec.contract import Codec, Decoder, Encoder
 from micro.errors import CodecError
 
@@ -90,10 +92,14 @@ def message_from_json(type_: Any, data: bytes) -> Any:
     from google.protobuf import json_format
 
     text = b"{}" if data.strip() in (b"", b"null") else data
+    stopped = len(data) > LARGE_BYTES and begin_large_json(data)
     try:
         return json_format.Parse(text, type_(), ignore_unknown_fields=True)
     except (json_format.Error, *_JSON_ERRORS) as error:
         raise CodecError(f"cannot read it as {type_.__name__}: {error}") from error
+    finally:
+        if stopped:
+            gc.enable()
 
 
 def _check(type_: Any) -> None:
