@@ -98,10 +98,11 @@ def run(ctx: click.Context, targets: Sequence[str], workers: int, reload: bool) 
 def _run_supervised(link: SupervisorLink, targets: Sequence[str]) -> int:
     """Run as a worker: the supervisor gives the flags and answers health checks."""
     flags = link.flags()
-    settings = replace(load_settings(flags, lenient=True), health_address="", metrics_address="")
+    settings = load_settings(flags, lenient=True)
     setup_logging(settings.log_level, settings.log_format)
     definitions = [define(service) for service in load_services(targets)]
-    settings = _shared(definitions, settings, flags)
+    shared = _shared(definitions, settings, flags)
+    settings = replace(shared, health_address="", metrics_address="")
     load_plugins(definitions, settings)
     own = [settings_over(definition, settings) for definition in definitions]
     link.wait_for_start(exclusive=any(one.server_id or one.server_address for one in own))
@@ -170,4 +171,6 @@ def _shared(
         registry_address=first.registry_address,
         plugins=first.plugins,
         own=first.own,
+        health_address=next((one.health_address for one in chosen if one.health_address), ""),
+        metrics_address=next((one.metrics_address for one in chosen if one.metrics_address), ""),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 
 from micro.client.pending import (
     Pending,
@@ -23,6 +24,7 @@ from micro.deadline import Deadline, enforce
 from micro.errors import (
     Cancelled,
     ConnectionLost,
+    DeadlineExceeded,
     MicroError,
     ResourceExhausted,
     TransportError,
@@ -50,12 +52,14 @@ from micro.wire.headers import (
     set_id,
     timeout_of,
 )
-from micro.wire.limits import WINDOW_BYTES
+from micro.wire.limits import WINDOW_BYTES, process_body_limit, too_large
 
 __all__ = ["Channel"]
 
 _log = logging.getLogger("micro.client")
 _MAX_PENDING = 65_536
+_MAX_CAPACITY_WAIT_SECONDS = 30.0
+"""For a full socket to take a request whose call has no deadline of its own."""
 
 
 class Channel(Receiver):
@@ -173,6 +177,8 @@ class Channel(Receiver):
         except BaseException:
             self._abandon(id, reply, slot)
             raise
+        if len(answer.body) > process_body_limit().bytes:
+            raise too_large(len(answer.body))
         return decompressed(answer) if CONTENT_ENCODING in answer.headers else answer
 
     async def open_stream(
@@ -312,12 +318,20 @@ class Channel(Receiver):
         self, message: Message, deadline: Deadline | None, error: MicroError
     ) -> int:
         """Send when the full socket has capacity again; raises any other error."""
-        # Whatever the reason, it was not sent, so it did not run.
-        error.refused = True
         if not isinstance(error, ResourceExhausted):
-            raise error
-        async with enforce(deadline, "sending the request"):
-            return await self._assembler.send_frame(message)
+            # Whatever the reason, it was not sent, so it did not run. The transport's own error
+            # may be shared: the caller gets a copy.
+            mine = copy(error)
+            mine.refused = True
+            raise mine from error
+        limit = deadline or Deadline.after(_MAX_CAPACITY_WAIT_SECONDS)
+        try:
+            async with enforce(limit, "sending the request"):
+                return await self._assembler.send_frame(message)
+        except DeadlineExceeded as late:
+            if deadline is not None:
+                raise
+            raise ResourceExhausted(error.detail, id="micro.client", refused=True) from late
 
     async def _call_in_chunks(self, id: str, pending: Pending, message: Message) -> None:
         """Send a large request; an early reply, such as a refusal, ends the sending."""

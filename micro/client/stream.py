@@ -29,6 +29,7 @@ from micro.wire.headers import (
     credit_headers,
     error_from,
 )
+from micro.wire.limits import process_body_limit, too_large
 
 __all__ = ["ClientStream", "StreamCall", "StreamChannel"]
 
@@ -206,7 +207,9 @@ class StreamCall:
         headers = message.headers
         if headers.get(ERROR) is None:
             encoded = CONTENT_ENCODING in headers
-            if not self.window.put(encoded_body(message) if encoded else message.body):
+            if len(message.body) > process_body_limit().bytes:
+                self.fail(too_large(len(message.body)))
+            elif not self.window.put(encoded_body(message) if encoded else message.body):
                 self.fail(ResourceExhausted("the reader is too slow", id="micro.client"))
         else:
             self.end(None if headers[ERROR] == EOS else error_from(headers))

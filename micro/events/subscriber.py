@@ -25,6 +25,7 @@ from micro.middleware import Layer, Next, Request, Response, fold
 from micro.scope import Scope
 from micro.telemetry.metrics import SubscriberCounters
 from micro.wire.headers import ID
+from micro.wire.limits import process_body_limit, too_large
 
 __all__ = ["Host", "Subscriber", "SubscriberOptions", "is_running"]
 
@@ -206,6 +207,8 @@ class Subscriber:
         host = self._host
         event: Any = None
         headers, content_type = read_headers(message, self._guess)
+        if len(message.body) > process_body_limit().bytes:
+            raise _Unreadable(too_large(len(message.body)).detail)
         if spec.takes_event:
             try:
                 event = host.codecs.decoder_for(content_type, spec.event_type)(message.body)

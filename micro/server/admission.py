@@ -25,6 +25,7 @@ from micro.server.outcomes import Outcomes
 from micro.server.reports import Reports
 from micro.server.stream import open_flows
 from micro.wire.headers import ENDPOINT, METHOD, STREAM, deadline_from
+from micro.wire.limits import process_body_limit, too_large
 
 __all__ = ["AdmissionControl"]
 
@@ -76,6 +77,7 @@ class AdmissionControl(Requests):
         self._pacer = Pacer[Call](self._launch_waiting, call_later)
         self.began: Callable[[], None] = self._pacer.began
         self._lag = LoopLag()
+        self._body_limit = process_body_limit()
         scope.start(self._lag.measure(), name="micro.server.lag")
 
     def runs_with(self, run: Callable[[Call], Coroutine[Any, Any, None]]) -> None:
@@ -106,6 +108,9 @@ class AdmissionControl(Requests):
         elif mounted.cap is not None and deadline.at > now + mounted.cap:
             deadline = Deadline(now + mounted.cap)
         call = Call(replies, mounted, message, deadline, now)
+        if len(message.body) > self._body_limit.bytes:
+            self._outcomes.refuse(replies, headers, too_large(len(message.body)))
+            return
         if deadline is not None:
             left = deadline.at - now
             if left <= replies.delay or left <= self._lag.seconds(now):

@@ -39,6 +39,7 @@ from micro.wire.headers import (
     credit_from,
 )
 from micro.wire.legacy import legacy_of
+from micro.wire.limits import process_body_limit, too_large
 
 __all__ = ["ServerChannel"]
 
@@ -259,6 +260,8 @@ class ServerChannel(Receiver, Replies):
             # still reads sees the end; one that only writes is told through its cancellation.
             window.end()
             call.client_left()
+        elif len(message.body) > process_body_limit().bytes:
+            window.end(too_large(len(message.body)))
         elif not window.put(encoded_body(message) if CONTENT_ENCODING in headers else message.body):
             call.fail_sending(Cancelled("the handler reads too slowly"))
 

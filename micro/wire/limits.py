@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from micro.errors import PayloadTooLarge
+
 __all__ = [
     "ALWAYS_FITS_BYTES",
     "MAX_BODY_BYTES",
@@ -9,6 +11,7 @@ __all__ = [
     "WINDOW_BYTES",
     "BodyLimit",
     "process_body_limit",
+    "too_large",
 ]
 
 ALWAYS_FITS_BYTES = 16_384
@@ -28,7 +31,8 @@ class BodyLimit:
     """The largest body of this process.
 
     Attributes:
-        bytes: For bodies put together from chunks, or decompressed; the setting `max_body`.
+        bytes: For bodies as they are received, put together from chunks, and decompressed; the
+            setting `max_body`.
     """
 
     __slots__ = ("bytes",)
@@ -38,6 +42,13 @@ class BodyLimit:
 
 
 _process_limit = BodyLimit()
+
+
+def too_large(size: int, *, refused: bool = False) -> PayloadTooLarge:
+    """What to tell of a body over the limit of this process."""
+    return PayloadTooLarge(
+        f"{size} bytes are over the limit of {_process_limit.bytes}", refused=refused
+    )
 
 
 def process_body_limit() -> BodyLimit:

@@ -252,6 +252,19 @@ def test_the_supervisor_answers_health_checks_for_all_workers(nats, points_file,
     assert (alive, early, ready, broken) == (200, 503, 200, 503)
 
 
+def test_a_health_address_in_the_services_code_counts(nats, points_file, program) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = "{}:{}".format(*probe.getsockname())
+    code = points_file.read_text()
+    given = f'Service("points", settings={{"health_address": "{address}"}}'
+    points_file.write_text(code.replace('Service("points"', given, 1))
+    running = program("run", str(points_file), environ={"MICRO_NATS_ADDRESS": nats})
+    running.wait_for("ready: points")
+
+    assert status_of(address, "readyz") == 200
+    assert running.stop(signal.SIGTERM) == 0
+
+
 def test_a_taken_health_address_is_found_before_anything_starts(points_file, program) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = "{}:{}".format(*taken.getsockname())

@@ -17,6 +17,7 @@ from micro.errors import (
     MicroError,
     NoResponders,
     PayloadTooLarge,
+    ResourceExhausted,
     SocketClosed,
 )
 from micro.message import Message
@@ -187,6 +188,39 @@ async def test_the_wait_for_room_ends_at_the_deadline(
 
     assert len(pair.channel) == 0
     assert isinstance(caught.value, MicroError)
+
+
+async def test_the_wait_of_a_call_without_a_deadline_ends_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("micro.client.channel._MAX_CAPACITY_WAIT_SECONDS", 0.05)
+    async with Pair() as pair:
+        monkeypatch.setattr(type(pair.channel.socket), "send", _full)
+        with pytest.raises(ResourceExhausted, match="full") as raised:
+            await pair.call(deadline=None)
+
+    assert raised.value.refused
+
+
+async def test_an_error_of_the_transports_own_is_not_changed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = ConnectionLost("gone")
+
+    def fail(socket: Socket, message: Message) -> int:
+        raise shared
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(pair.channel.socket), "send", fail)
+        with pytest.raises(ConnectionLost, match="gone") as raised:
+            await pair.call()
+
+    assert raised.value.refused
+    assert not shared.refused
+
+
+def _full(socket: Socket, message: Message) -> int:
+    raise ResourceExhausted("full")
 
 
 async def test_it_knows_how_many_replies_it_waits_for(pair: Pair) -> None:
