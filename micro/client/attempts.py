@@ -64,6 +64,9 @@ class RetryingCaller:
     Args:
         directory: Knows the services and their nodes.
         counters: Where calls are counted.
+
+    Attributes:
+        late: Reports calls and streams that end at their deadlines.
     """
 
     def __init__(self, directory: Directory, counters: ClientCounters) -> None:
@@ -71,7 +74,7 @@ class RetryingCaller:
         self._routes = directory.routes
         self._counters = counters
         self._in_flight = 0
-        self._late = LateCalls()
+        self.late = LateCalls()
 
     async def call(
         self,
@@ -134,7 +137,8 @@ class RetryingCaller:
                 idempotent = policy.allows_second_run(node, plan.endpoint)
                 await self._pause(retrying, node, error, idempotent, deadline)
         except DeadlineExceeded as error:
-            raise self._late.report(error, plan, node, started, headers) from None
+            at = "" if node is None else node.node.id
+            raise self.late.report(error, plan, at, started, headers) from None
         finally:
             self._in_flight -= 1
 
@@ -152,7 +156,9 @@ class RetryingCaller:
         route = await self._directory.resolve(plan.service, request.deadline)
         node = route.pick(plan.endpoint, where)
         try:
-            return await _open(node, plan, request)
+            call, channel = await _open(node, plan, request)
+            call.node = node.node.id
+            return call, channel
         except MicroError as error:
             node.on_failure(error)
             raise

@@ -223,15 +223,16 @@ class Client(EventClient, GatherClient):
             MicroError: the stream could not be opened, or failed.
         """
         check_options(options, stream=True)
-        plan = self._plans.get(
-            service, endpoint, type(request), response_type, options.get("content_type")
-        )
+        kind = options.get("content_type")
+        plan = self._plans.get(service, endpoint, type(request), response_type, kind)
         known = check_raises(options.get("raises", ()))
         deadline = self._deadline(options.get("timeout"))
         headers = dict(options.get("headers") or {})
         layered = Request("client", service, endpoint, headers, request, deadline)
+        reached: list[str] = []
         async with (
-            enforce(deadline, f"the stream {endpoint}") if deadline else nullcontext(),
+            self._caller.late.watch(plan, deadline, headers=headers, reached=reached),
+            enforce(deadline, "the stream") if deadline else nullcontext(),
             open_scope() as scope,
             AsyncExitStack() as opened,
         ):
@@ -242,6 +243,7 @@ class Client(EventClient, GatherClient):
                 if not channel.native:
                     opened.callback(channel.socket.close)
                 opened.callback(call.close)
+                reached.append(call.node)
                 encode = self._plans.encoder_of_each(plan.content_type)
                 stream = ClientStream[Any](call, encode, plan.decode, known)
                 if isinstance(request.value, AsyncIterable):

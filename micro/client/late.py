@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
-from micro.client.node import RemoteNode
 from micro.client.plan import CallPlan
 from micro.concurrency.log_limit import LogLimit
+from micro.deadline import Deadline
 from micro.errors import DeadlineExceeded
 
 __all__ = ["LateCalls"]
 
 _log = logging.getLogger("micro.client")
 _MAX_ENDPOINTS = 1024
+_DEADLINE_SLACK_SECONDS = 0.025
 _OWN_IDS = ("micro.client", "micro.deadline")
 _TRACE_PARENT = "traceparent"
 
@@ -29,7 +31,7 @@ class LateCalls:
         self,
         error: DeadlineExceeded,
         plan: CallPlan,
-        node: RemoteNode | None,
+        node: str,
         started: float,
         headers: Mapping[str, str] | None,
     ) -> DeadlineExceeded:
@@ -38,11 +40,11 @@ class LateCalls:
         Args:
             error: How it ended.
             plan: The call.
-            node: The node of the last attempt, if there was one.
+            node: The id of the node of the last attempt; empty if there was none.
             started: When the call began, on the monotonic clock.
             headers: The call's own headers, which may have the trace.
         """
-        at = f"node {node.node.id}" if node is not None else "no node reached"
+        at = f"node {node}" if node else "no node reached"
         text = (
             f"{error.detail}: {plan.service} {plan.endpoint} ({at}), "
             f"after {time.monotonic() - started:.3f} s"
@@ -52,6 +54,34 @@ class LateCalls:
         if error.id not in _OWN_IDS:
             return error  # the node's own error, which says more
         return DeadlineExceeded(text, id=error.id, refused=error.refused)
+
+    @asynccontextmanager
+    async def watch(
+        self,
+        plan: CallPlan,
+        deadline: Deadline | None,
+        *,
+        headers: Mapping[str, str],
+        reached: Sequence[str],
+    ) -> AsyncIterator[None]:
+        """Report a stream, open inside the block, that ends at its deadline.
+
+        Args:
+            plan: The stream.
+            deadline: Its deadline.
+            headers: Its own headers, which may have the trace.
+            reached: Has the id of its node, once it is open.
+        """
+        started = time.monotonic()
+        try:
+            yield
+        except DeadlineExceeded as error:
+            if deadline is None or deadline.remaining() > _DEADLINE_SLACK_SECONDS:
+                raise  # of something else in the block
+            late = self.report(error, plan, reached[-1] if reached else "", started, headers)
+            if late is error:
+                raise
+            raise late from None
 
     def _limit(self, plan: CallPlan) -> LogLimit:
         key = (plan.service, plan.endpoint)

@@ -153,9 +153,10 @@ class StreamCall:
         window: Answers that arrived, as bodies.
         credit: How many requests may be sent.
         id: The stream's id on the channel.
+        node: The id of the node at the other end.
     """
 
-    __slots__ = ("_channel", "_headers", "closed", "credit", "id", "window")
+    __slots__ = ("_channel", "_headers", "closed", "credit", "id", "node", "window")
 
     def __init__(
         self,
@@ -170,6 +171,7 @@ class StreamCall:
         self._headers = headers
         self.id: str = id
         self.closed: bool = False
+        self.node: str = ""
         limit = WINDOW_ITEMS if native else _GO_MICRO_WINDOW_ITEMS
         grant = self._grant if native else None
         self.window: ReceiveWindow = ReceiveWindow(grant, limit=limit, budget=budget)

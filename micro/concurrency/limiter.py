@@ -113,10 +113,19 @@ class Limiter(Generic[T]):
         self._forget_weight(found[1])
         return True
 
+    def clear(self) -> None:
+        """Drop all that waits, and give its bytes back."""
+        for _, weight in self._waiting.values():
+            self._forget_weight(weight)
+        self._waiting.clear()
+
     def _enqueue(self, item: T, patience: float) -> Admission:
         waiting = len(self._waiting)
         if waiting >= self._queue or self._weight > MAX_WAITING_BYTES:
             return _REFUSED
+        if not waiting:
+            self._started_at = now = time.monotonic()
+            self._pace.begin(now)
         if patience < math.inf:
             self._paced = True
             if self._pace.wait(waiting) > patience:
@@ -124,8 +133,6 @@ class Limiter(Generic[T]):
         weight = self._weigh(item)
         if not process_budget().acquire(weight):
             return _REFUSED
-        if not waiting:
-            self._started_at = time.monotonic()
         self._weight += weight
         self._waiting[id(item)] = (item, weight)
         return _QUEUED
@@ -148,7 +155,7 @@ class Limiter(Generic[T]):
     def _measure(self) -> None:
         """Note the time between two starts while others wait: how fast the queue moves."""
         now = time.monotonic()
-        self._pace.note(now - self._started_at, 1)
+        self._pace.note(now, now - self._started_at, 1)
         self._started_at = now
 
     def _forget_weight(self, weight: int) -> None:

@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
 from micro.concurrency.limiter import Admission
+from micro.concurrency.pace import Pace
 from micro.concurrency.work import LIGHT_SECONDS, Cost, WorkWindow
 
 __all__ = ["Lane", "Pacer"]
@@ -45,7 +46,7 @@ _RUN, _QUEUED, _REFUSED = Admission.RUN, Admission.QUEUED, Admission.REFUSED
 
 _FIRST_BURST = 64
 _MAX_BURST = 4096
-_SMOOTHING = 1 / 8
+_MIN_STARTS = 16
 
 
 class Lane(Generic[T]):
@@ -55,7 +56,7 @@ class Lane(Generic[T]):
         waiting: The items by their identity.
         cost: The processor time of an item.
         since: When the lane was last empty.
-        interval: Seconds between two starts, smoothed; 0 while it is unknown.
+        pace: How fast its items are started while others wait.
         measured_at: When the last items were started.
         starts: How many were started then.
         listed: Whether the pacer has it in its order.
@@ -64,9 +65,9 @@ class Lane(Generic[T]):
 
     __slots__ = (
         "cost",
-        "interval",
         "listed",
         "measured_at",
+        "pace",
         "since",
         "starts",
         "used",
@@ -79,7 +80,7 @@ class Lane(Generic[T]):
         self.waiting: OrderedDict[int, T] = OrderedDict()
         self.cost: Cost = Cost()
         self.used: float = 0.0
-        self.interval: float = 0.0
+        self.pace: Pace = Pace(min_starts=_MIN_STARTS, min_seconds=BURST_SECONDS)
         self.measured_at: float = 0.0
         self.starts: int = 0
 
@@ -87,9 +88,7 @@ class Lane(Generic[T]):
         """Take the first item out, to start it, and note the pace."""
         if now > self.measured_at:
             if self.starts:
-                sample = (now - self.measured_at) / self.starts
-                weight = _SMOOTHING if self.interval else 1
-                self.interval += (sample - self.interval) * weight
+                self.pace.note(now, now - self.measured_at, self.starts)
             self.measured_at = now
             self.starts = 0
         self.starts += 1
@@ -176,7 +175,7 @@ class Pacer(Generic[T]):
             limit = patience
             if stood > STANDING_SECONDS:
                 limit = min(patience, max(TARGET_SECONDS, patience * _TARGET_SHARE))
-            if stood > BURST_SECONDS and len(lane.waiting) * lane.interval > limit:
+            if stood > BURST_SECONDS and lane.pace.wait(len(lane.waiting)) > limit:
                 return _REFUSED
         else:
             self._open(lane, now)
@@ -199,6 +198,7 @@ class Pacer(Generic[T]):
     def _open(self, lane: Lane[T], now: float) -> None:
         """Let items wait in a lane that was empty."""
         lane.since = lane.measured_at = now
+        lane.pace.begin(now)
         lane.starts = 0
         if not lane.listed:
             # What it did not use while it was empty is not saved up.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -127,6 +128,10 @@ class Subscriber:
         """Events that are being handled or wait."""
         return self._limiter.inside + self._limiter.waiting
 
+    def discard_waiting(self) -> None:
+        """Drop the events that wait, so that none of them starts any more."""
+        self._limiter.clear()
+
     def deliver(self, delivery: Delivery) -> None:
         """Take a delivery from the broker."""
         admission = self._limiter.admit(delivery)
@@ -165,6 +170,10 @@ class Subscriber:
             if not is_running(task):
                 raise
             await self._fail(delivery)
+        except KeyboardInterrupt:
+            # It ends the process in good order, as if it had come from the terminal.
+            await self._fail(delivery, "it was interrupted: the service stops")
+            signal.raise_signal(signal.SIGINT)
         finally:
             if slot is not None:
                 slot.discard(task)

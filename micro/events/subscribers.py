@@ -79,6 +79,9 @@ class Subscribers:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        # First, or each handler that is cancelled would let the next event start.
+        for each in self._subscribers:
+            each.discard_waiting()
         self._scope.cancel()
         await self._stack.aclose()
 

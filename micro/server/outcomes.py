@@ -22,6 +22,7 @@ from micro.server.answers import ReplyTooLarge, UnsendableReply, as_answer
 from micro.server.call import Call, Replies
 from micro.server.reports import Reports
 from micro.telemetry.metrics import ServerCounters
+from micro.wire.headers import ENDPOINT, PROBE_ENDPOINT
 
 __all__ = ["Outcomes"]
 
@@ -49,10 +50,11 @@ class Outcomes:
 
     def refuse(self, replies: Replies, headers: dict[str, str], error: MicroError) -> None:
         """Answer a request that does not become a call."""
-        self._counters.refused += 1
         error.id = self._service
         error.refused = True
-        self._reports.refused(headers, replies.remote, error.code)
+        if headers.get(ENDPOINT) != PROBE_ENDPOINT:
+            self._counters.refused += 1
+            self._reports.refused(headers, replies.remote, error.code)
         replies.refuse(headers, error)
 
     def refuse_late(self, call: Call) -> None:

@@ -98,6 +98,8 @@ class Server:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        for limiter in self._limiters():
+            limiter.clear()
         self._scope.cancel()
         await self._stack.aclose()
 
@@ -140,10 +142,7 @@ class Server:
 
     def gauges(self) -> dict[str, float]:
         """How many calls run and wait now, by their names as metrics."""
-        limiters = {
-            id(limiter): limiter for each in self._mounted.values() for limiter, _ in each.limits
-        }
-        waiting = sum(each.waiting for each in limiters.values()) + self._admission.waiting
+        waiting = sum(each.waiting for each in self._limiters()) + self._admission.waiting
         prefix = "micro.server"
         return {
             f"{prefix}.in_flight": self._admission.open - waiting,
@@ -195,6 +194,9 @@ class Server:
             for task in deaf:
                 self._outcomes.fail(running[task], Unavailable("the service stopped first"))
         return sorted({call.mounted.endpoint.name for call in running.values()})
+
+    def _limiters(self) -> set[Limiter[Call]]:
+        return {limiter for each in self._mounted.values() for limiter, _ in each.limits}
 
     def _open_calls(self) -> Iterator[Call]:
         for channel in self._channels:

@@ -265,6 +265,34 @@ def test_a_health_address_in_the_services_code_counts(nats, points_file, program
     assert running.stop(signal.SIGTERM) == 0
 
 
+def test_one_process_is_alive_and_not_ready_while_it_starts(nats, points_file, program) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = "{}:{}".format(*probe.getsockname())
+    go = points_file.with_name("go")
+    hook = f"""
+import pathlib
+
+@service.on_start
+async def wait() -> None:
+    print("begun", flush=True, file=__import__("sys").stderr)
+    while not pathlib.Path({str(go)!r}).exists():
+        await asyncio.sleep(0.01)
+"""
+    points_file.write_text(points_file.read_text() + hook)
+    running = program(
+        *("run", str(points_file), "--health-address", address),
+        environ={"MICRO_NATS_ADDRESS": nats},
+    )
+    running.wait_for("begun")
+    early = status_of(address, "livez"), status_of(address, "readyz")
+    go.touch()
+    running.wait_for("ready: points")
+    late = status_of(address, "livez"), status_of(address, "readyz")
+
+    assert running.stop(signal.SIGTERM) == 0
+    assert (early, late) == ((200, 503), (200, 200))
+
+
 def test_a_taken_health_address_is_found_before_anything_starts(points_file, program) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = "{}:{}".format(*taken.getsockname())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -54,3 +55,38 @@ async def test_many_late_calls_write_a_few_lines(
 
     assert all(isinstance(result, DeadlineExceeded) for result in results)
     assert sum(record.name == "micro.client" for record in caplog.records) <= 2
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_late_stream_is_logged_and_named(
+    slow: Service, caplog: pytest.LogCaptureFixture, reads: bool
+) -> None:
+    @slow.handler
+    async def watch() -> AsyncIterator[int]:
+        await asyncio.Event().wait()
+        yield 1
+
+    async with running(slow) as client:
+        with pytest.raises(DeadlineExceeded):
+            async with client.stream("points", "Points.Watch", None, int, timeout=0.05) as stream:
+                await (stream.receive() if reads else asyncio.Event().wait())
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "micro.client"]
+
+    assert "points Points.Watch (node points-one), after 0.0" in line
+
+
+async def test_an_error_of_the_blocks_own_is_no_late_stream(
+    slow: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    @slow.handler
+    async def watch() -> AsyncIterator[int]:
+        yield 1
+
+    mine = DeadlineExceeded("of something else")
+    async with running(slow) as client:
+        with pytest.raises(DeadlineExceeded) as caught:
+            async with client.stream("points", "Points.Watch", None, int, timeout=30):
+                raise mine
+
+    assert caught.value is mine
+    assert not [r for r in caplog.records if r.name == "micro.client"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -111,7 +112,8 @@ async def test_the_client_says_which_nodes_it_knows() -> None:
     assert (two.native, two.in_flight, two.breaker, two.answered) == (True, 0, "closed", True)
 
 
-async def test_a_background_task_keeps_no_deadline_of_a_handler_that_has_ended() -> None:
+@pytest.mark.parametrize("kind", ["unary", "stream", "subscriber"])
+async def test_a_background_task_keeps_no_deadline_of_a_handler_that_has_ended(kind: str) -> None:
     service, go, done = Service("points"), asyncio.Event(), asyncio.get_running_loop()
     results: asyncio.Future[list[str]] = done.create_future()
     tasks: list[asyncio.Task[None]] = []
@@ -131,11 +133,26 @@ async def test_a_background_task_keeps_no_deadline_of_a_handler_that_has_ended()
         tasks.append(asyncio.ensure_future(later()))
 
     @service.handler
+    async def start_stream() -> AsyncIterator[int]:
+        tasks.append(asyncio.ensure_future(later()))
+        yield 1
+
+    @service.subscriber("started", timeout=0.05)
+    async def on_started(event: int) -> None:
+        tasks.append(asyncio.ensure_future(later()))
+
+    @service.handler
     async def pong() -> str:
         return "pong"
 
     async with running(service) as client:
-        await client.call("points", "Points.Start", timeout=0.05)
+        if kind == "unary":
+            await client.call("points", "Points.Start", timeout=0.05)
+        elif kind == "stream":
+            async with client.stream("points", "Points.StartStream", timeout=0.05) as stream:
+                await stream.receive()
+        else:
+            await client.publish("started", 1)
         done.call_later(0.06, go.set)
 
         assert await asyncio.wait_for(results, 5) == ["pong", "pong"]

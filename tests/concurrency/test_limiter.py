@@ -166,3 +166,32 @@ def test_a_few_slow_starts_are_no_reason_to_refuse(
     limiter.release()
 
     assert limiter.admit(200, patience=2.5) is QUEUED
+
+
+def test_the_pace_of_an_earlier_queue_refuses_none(
+    started: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("micro.concurrency.limiter.time.monotonic", lambda: now)
+    limiter = Limiter[int](1, 1000, started.append, lambda _: 1)
+    for number in range(23):
+        limiter.admit(number)
+    for _ in range(23):
+        now += 1.0
+        limiter.release()
+    now += 60.0
+
+    assert [limiter.admit(n, patience=0.5) for n in range(3)] == [RUN, QUEUED, QUEUED]
+
+
+def test_what_is_dropped_at_the_end_gives_its_bytes_back(started: list[int]) -> None:
+    held = process_budget().held
+    limiter = Limiter[int](1, 1000, started.append, lambda _: 1000)
+    for number in range(4):
+        limiter.admit(number)
+    limiter.clear()
+    limiter.release()
+
+    assert process_budget().held == held
+    assert not limiter.waiting
+    assert not started

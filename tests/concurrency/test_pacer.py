@@ -97,7 +97,7 @@ def overload(clock: Clock, patience: float) -> float:
             due += 0.0025
         if not work.turn():
             clock.now += 0.001
-    return len(lane.waiting) * lane.interval
+    return lane.pace.wait(len(lane.waiting))
 
 
 def test_a_standing_queue_is_kept_short_for_callers_with_little_time(clock: Clock) -> None:
@@ -169,3 +169,19 @@ def test_items_held_up_by_work_that_only_waits_start_in_time(clock: Clock) -> No
         work.turn()
 
     assert not lane.waiting
+
+
+def test_the_pace_of_an_earlier_queue_refuses_none(clock: Clock) -> None:
+    work, lane = Work(clock, 0.05), Lane[str]()
+    for n in range(150):
+        work.admit(lane, f"early {n}")
+    while work.turn():
+        continue
+    clock.now += 10
+    work.cost = 0.0001
+    admitted = []
+    for n in range(200):
+        admitted.append(work.admit(lane, f"{n}", 0.5))
+        clock.now += 0.001
+
+    assert REFUSED not in admitted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from micro import Context, MemoryBackend, Service
 from micro.broker.contract import Delivery
 from micro.codec import Codecs, default_codecs
+from micro.concurrency.budget import process_budget
 from micro.errors import ConnectionLost, HandlerError, InvalidName
 from micro.events.subscribers import SubscriberOptions, Subscribers, _overlap
 from micro.handlers.subscriber import subscriber_from_function
@@ -457,6 +459,55 @@ async def test_what_outlasts_the_grace_is_cut_off_and_named(
 
     assert gauge.cancelled == 1
     assert "OnOrder was still running after 0.05s" in caplog.text
+
+
+async def test_events_that_wait_when_the_grace_is_over_never_start() -> None:
+    service = Service("points", settings={"shutdown_timeout": 0.05})
+    held, gauge = process_budget().held, Gauge()
+
+    @service.subscriber("orders.created", max_concurrency=1)
+    async def on_order(event: int) -> None:
+        await gauge.wait()
+
+    async with running(service) as client:
+        for number in range(50):
+            await client.publish("orders.created", number)
+        await gauge.until(started=1)
+
+    assert gauge.started == gauge.cancelled == 1
+    assert process_budget().held == held
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+async def test_an_interrupt_in_a_subscriber_stops_the_program_in_good_order(
+    service: Service, inbox: Inbox, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[int] = []
+    monkeypatch.setattr("micro.events.subscriber.signal.raise_signal", raised.append)
+
+    if kind == "async":
+
+        @service.subscriber("orders.created")
+        async def on_order(event: int) -> None:
+            if event == 0:
+                raise KeyboardInterrupt
+            inbox.add(event)
+
+    else:
+
+        @service.subscriber("orders.created")
+        def on_order(event: int) -> None:
+            if event == 0:
+                raise KeyboardInterrupt
+            loop.call_soon_threadsafe(inbox.add, event)
+
+    loop = asyncio.get_running_loop()
+    async with running(service) as client:
+        await client.publish("orders.created", 0)
+        await client.publish("orders.created", 1)
+        assert await inbox.until(1) == [1]
+
+    assert raised == [signal.SIGINT]
 
 
 @pytest.mark.parametrize("topic", ["", "a b", "a..b", "a.>.b", ".a", "a\n", "a.#"])

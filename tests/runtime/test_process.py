@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -78,6 +78,49 @@ async def test_services_run_together_until_a_signal_comes(number: signal.Signals
     assert await running == 0
     assert answer == 1
     assert lines == ["+points", "+orders", "-orders", "-points"]
+
+
+def interrupted(service: Service) -> None:
+    """Handlers and a subscriber that are interrupted, as by Ctrl-C in a debugger."""
+
+    @service.handler
+    async def soon() -> int:
+        raise KeyboardInterrupt
+
+    @service.handler
+    def plain() -> int:
+        raise KeyboardInterrupt
+
+    @service.handler
+    async def stream() -> AsyncIterator[int]:
+        yield 1
+        raise KeyboardInterrupt
+
+    @service.subscriber("happened")
+    async def on_happened(event: int) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("endpoint", ["Soon", "Plain", "Stream", "event"])
+async def test_an_interrupt_in_a_handler_ends_the_program_in_good_order(endpoint: str) -> None:
+    service, lines = Service("points"), list[str]()
+    stopping(service, lines)
+    interrupted(service)
+    running = asyncio.ensure_future(run_services([define(service)], SETTINGS))
+    await _ready(service)
+    client = service.client
+    if endpoint == "event":
+        await client.publish("happened", 1)
+    elif endpoint == "Stream":
+        with pytest.raises(Unavailable):
+            async with client.stream("points", "Points.Stream") as stream:
+                _ = [item async for item in stream]
+    else:
+        with pytest.raises(Unavailable):
+            await client.call("points", f"Points.{endpoint}", retries=0)
+
+    assert await asyncio.wait_for(running, 10) == 0
+    assert lines == ["+points", "-points"]
 
 
 async def test_a_service_that_cannot_start_takes_the_others_down_in_good_order() -> None:

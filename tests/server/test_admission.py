@@ -13,7 +13,17 @@ import pytest
 from micro import Context, DeadlineExceeded, ResourceExhausted, Service
 from micro.errors import HandlerError
 from micro.transport.contract import Socket
-from micro.wire.headers import CHUNKED, ENDPOINT, ERROR, ID, REFUSED, SIGNAL, STREAM, TIMEOUT
+from micro.wire.headers import (
+    CHUNKED,
+    ENDPOINT,
+    ERROR,
+    ID,
+    PROBE_ENDPOINT,
+    REFUSED,
+    SIGNAL,
+    STREAM,
+    TIMEOUT,
+)
 from tests.engine import Gauge, raw, running
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -249,3 +259,18 @@ async def test_the_first_chunk_of_a_request_that_no_endpoint_takes_is_refused() 
         peer.request("Points.Nope", b"x" * 1000, **{CHUNKED: "50000000"})
 
         assert "404" in (await peer.reply()).headers[ERROR]
+
+
+async def test_a_probe_is_answered_and_is_no_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "micro.access")
+    service = Service("points", settings={"access_log": True})
+
+    @service.handler
+    async def fine() -> int:
+        return 1
+
+    async with running(service) as client, raw(client) as peer:
+        peer.request(PROBE_ENDPOINT)
+        assert "404" in (await peer.reply()).headers[ERROR]
+
+    assert not [r for r in caplog.records if r.name == "micro.access"]
