@@ -46,6 +46,7 @@ GIVEN = {
     "compression": ("gzip", "gzip"),
     "compression_threshold": ("4096", 4096),
     "health_address": ("127.0.0.1:8080", "127.0.0.1:8080"),
+    "metrics_address": ("127.0.0.1:9090", "127.0.0.1:9090"),
     "stall_threshold": ("0", 0.0),
     "on_drift": ("fail", "fail"),
     "allow_unbounded": ("true", True),
