@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from micro.concurrency.budget import ByteBudget, process_budget
 from micro.concurrency.once import Once
 from micro.errors import (
     ConnectionLost,
@@ -159,6 +160,7 @@ class Requests(Observer):
             yield intake
         finally:
             subscription.unsubscribe()
+            intake.close()
 
     def on_lost(self, error: ConnectionLost) -> None:
         """Fail every request: its answer may be lost."""
@@ -204,15 +206,16 @@ class _Request:
 class Intake(AsyncIterator[NatsMessage]):
     """Messages of one subscription in the order received; one reader iterates it.
 
-    It is bounded in number and bytes. When more messages come than are read, the iteration ends
-    with an error after those that came before: a gap is never silent.
+    It is bounded in number and bytes, and the budget of the process counts the bytes of all
+    intakes. When more messages come than are read, the iteration ends with an error after those
+    that came before: a gap is never silent.
     """
 
     def __init__(self, subject: str, max_pending: int) -> None:
         self._subject = subject
         self._max_pending = max_pending
         self._messages: deque[tuple[NatsMessage, int]] = deque()
-        self._bytes = 0
+        self._budget = ByteBudget(MAX_PENDING_BYTES, process_budget())
         self._overflowed = False
         self._wake = asyncio.Event()
 
@@ -226,13 +229,21 @@ class Intake(AsyncIterator[NatsMessage]):
             if self._overflowed:
                 raise ResourceExhausted(
                     f"more than {self._max_pending} messages or {MAX_PENDING_BYTES} bytes"
-                    f" on {self._subject!r} were waiting to be read"
+                    f" on {self._subject!r} were waiting to be read, or the process held as many"
+                    " bytes as it may"
                 )
             self._wake.clear()
             await self._wake.wait()
         message, size = self._messages.popleft()
-        self._bytes -= size
+        self._budget.release(size)
         return message
+
+    def close(self) -> None:
+        """Drop what waits: no one reads it any more."""
+        self._overflowed = True
+        self._messages.clear()
+        self._budget.release(self._budget.held)
+        self._wake.set()
 
     def on_message(
         self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None
@@ -242,10 +253,9 @@ class Intake(AsyncIterator[NatsMessage]):
         # Headers count: a sender may put as much into them as into the payload.
         size = len(data) + (sum(map(len, (*headers, *headers.values()))) if headers else 0)
         full = len(self._messages) >= self._max_pending
-        if self._overflowed or full or self._bytes + size > MAX_PENDING_BYTES:
+        if self._overflowed or full or not self._budget.acquire(size):
             self._overflowed = True
             return
-        self._bytes += size
         self._messages.append((_read(subject, reply, data, headers), size))
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from micro.backend import BackendOptions
+from micro.concurrency.budget import process_budget
 from micro.errors import (
     ConnectionLost,
     DeadlineExceeded,
@@ -170,6 +171,7 @@ async def test_what_waits_to_be_read_is_bounded_in_bytes(
         await anext(intake)
     with pytest.raises(ResourceExhausted, match=f"{MAX_PENDING_BYTES} bytes on 'large'"):
         await anext(intake)
+    intake.close()
 
 
 async def test_bytes_that_were_read_count_no_more() -> None:
@@ -179,6 +181,23 @@ async def test_bytes_that_were_read_count_no_more() -> None:
         intake.on_message("large", "", payload, {"X": "x"})
         message = await anext(intake)
         assert len(message.payload) == len(payload)
+
+
+async def test_all_intakes_share_the_budget_of_the_process(
+    requests: Requests, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = process_budget().held
+    monkeypatch.setattr(process_budget(), "limit", held + 1500)
+    async with requests.subscribe("one") as one, requests.subscribe("two") as two:
+        for subject in ("one", "two"):
+            requests.publish(subject, bytes(1000))
+        await connection.flush()
+        with pytest.raises(ResourceExhausted, match="the process held"):
+            await anext(two)
+        assert process_budget().held == held + 1000
+        del one
+
+    assert process_budget().held == held
 
 
 async def test_leaving_the_block_unsubscribes(server: NatsServer, requests: Requests) -> None:
