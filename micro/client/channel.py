@@ -57,6 +57,7 @@ from micro.wire.limits import WINDOW_BYTES, process_body_limit, too_large
 __all__ = ["Channel"]
 
 _log = logging.getLogger("micro.client")
+_body_limit = process_body_limit()
 _MAX_PENDING = 65_536
 _MAX_CAPACITY_WAIT_SECONDS = 30.0
 """For a full socket to take a request whose call has no deadline of its own."""
@@ -177,7 +178,7 @@ class Channel(Receiver):
         except BaseException:
             self._abandon(id, reply, slot)
             raise
-        if len(answer.body) > process_body_limit().bytes:
+        if len(answer.body) > _body_limit.bytes:
             raise too_large(len(answer.body))
         return decompressed(answer) if CONTENT_ENCODING in answer.headers else answer
 

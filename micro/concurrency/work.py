@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["LIGHT_SECONDS", "Cost", "Meter", "WorkWindow"]
 
-LIGHT_SECONDS = 0.0002
+LIGHT_SECONDS = 0.0005
 """An item that uses less of the processor is never held up."""
 
 CONGESTED_SECONDS = 0.05
@@ -34,7 +34,7 @@ _EPOCH_SECONDS = 0.5
 
 _SMOOTHING = 1 / 8
 _MEASURED_AT_FIRST = 8
-_MEASURE_EVERY = 16
+_MEASURE_EVERY = 32
 
 
 class Meter:
@@ -93,22 +93,20 @@ class Cost:
 
     Attributes:
         seconds: For one item, smoothed; 0 while it is not known.
+        due: How many items may start before one is measured again.
     """
 
-    __slots__ = ("_due", "_samples", "seconds")
+    __slots__ = ("_samples", "due", "seconds")
 
     def __init__(self) -> None:
         self.seconds: float = 0.0
-        self._due = 0
+        self.due: int = 0
         self._samples = -1
 
-    def sample(self) -> Meter | None:
-        """A meter for the next item, if it is one of those that are measured."""
-        if self._due:
-            self._due -= 1
-            return None
+    def meter(self) -> Meter:
+        """A meter for an item, when none is due before it."""
         if self._samples >= _MEASURED_AT_FIRST:
-            self._due = _MEASURE_EVERY
+            self.due = _MEASURE_EVERY
         return Meter(self)
 
     def note(self, seconds: float) -> None:

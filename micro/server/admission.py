@@ -113,7 +113,8 @@ class AdmissionControl(Requests):
             return
         if deadline is not None:
             left = deadline.at - now
-            if left <= replies.delay or left <= self._lag.seconds(now):
+            lag = 0.0 if replies.in_process else self._lag.seconds(now)
+            if left <= replies.delay or left <= lag:
                 self._outcomes.refuse_late(call)
                 return
             call.patience = left * _PATIENCE_SHARE
@@ -224,8 +225,11 @@ class AdmissionControl(Requests):
             if cost.seconds > LIGHT_SECONDS:
                 call.cost = cost.seconds
                 call.epoch = self._pacer.work.add(cost.seconds)
-            call.meter = meter = cost.sample()
-            if meter is not None:
+            # Not in a function: this is done for each call.
+            if cost.due:
+                cost.due -= 1
+            else:
+                call.meter = meter = cost.meter()
                 run = meter.run(run)
         call.task = self._scope.spawn(run)
 

@@ -34,6 +34,7 @@ class Replies(ABC):
         calls: The calls on the socket that run or wait, by id: later frames go to them.
         remote: The client's address.
         delay: Seconds that what is received now may have waited on its way, at most.
+        in_process: See `Socket.in_process`.
     """
 
     __slots__ = ()
@@ -41,6 +42,7 @@ class Replies(ABC):
     calls: dict[str, Call]
     remote: str
     delay: float
+    in_process: bool
 
     @abstractmethod
     def send(self, message: Message) -> None:

@@ -71,6 +71,7 @@ class ServerChannel(Receiver, Replies):
         "_socket",
         "calls",
         "delay",
+        "in_process",
         "remote",
         "service",
     )
@@ -90,6 +91,7 @@ class ServerChannel(Receiver, Replies):
         self._on_closed = on_closed
         self.remote: str = socket.remote
         self.delay: float = 0.0
+        self.in_process: bool = socket.in_process
         self.service: str = service
         self._counters = counters
         self._assembler = Assembler(socket, self._send_signal, on_stalled=self.refuse)

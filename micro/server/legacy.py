@@ -21,12 +21,13 @@ class LegacyReplies(Replies):
         service: The service's name, the `id` of errors.
     """
 
-    __slots__ = ("_legacy", "_replies", "_service", "calls", "delay", "remote")
+    __slots__ = ("_legacy", "_replies", "_service", "calls", "delay", "in_process", "remote")
 
     def __init__(self, replies: Replies, legacy: Legacy, service: str) -> None:
         self.calls: dict[str, Call] = replies.calls
         self.remote: str = replies.remote
         self.delay: float = replies.delay
+        self.in_process: bool = replies.in_process
         self._replies = replies
         self._service = service
         self._legacy = legacy

@@ -57,11 +57,14 @@ class Socket(Resource):
             ordinarily, and where the transport cannot tell. It is more, and an upper bound, after
             the network or this process stood still. A deadline crosses the wire as the time that
             remains, so this must be subtracted from it.
+        in_process: Whether its peers are in this process, so that nothing waits to be read while
+            the process stands still.
     """
 
     __slots__ = ()
 
     delay: float = 0.0
+    in_process: bool = False
 
     @property
     @abstractmethod

@@ -123,6 +123,8 @@ class _Socket(Socket):
 
     receiver: Receiver
 
+    in_process = True
+
     def __init__(self, network: MemoryTransport, local: str, remote: str) -> None:
         self._network = network
         self._local = local

@@ -175,7 +175,7 @@ def test_the_pace_of_an_earlier_queue_refuses_none(
     monkeypatch.setattr("micro.concurrency.limiter.time.monotonic", lambda: now)
     limiter = Limiter[int](1, 1000, started.append, lambda _: 1)
     for number in range(23):
-        limiter.admit(number)
+        limiter.admit(number, patience=60.0)
     for _ in range(23):
         now += 1.0
         limiter.release()

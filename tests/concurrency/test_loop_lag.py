@@ -36,6 +36,8 @@ def service() -> Service:
 @pytest.fixture
 def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("micro.server.admission.LoopLag", Frozen)
+    # As over a network: requests wait to be read while the process stands still.
+    monkeypatch.setattr("micro.transport.memory._Socket.in_process", False)
 
 
 def test_a_loop_that_turns_has_no_lag() -> None:
@@ -109,3 +111,17 @@ async def test_its_caller_learns_that_it_did_not_run(service: Service) -> None:
             await client.call("points", "Points.Award", ANN, Balance, timeout=0.2, retries=0)
 
     assert raised.value.refused
+
+
+async def test_within_a_process_nothing_waits_unread_while_it_stands_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("micro.server.admission.LoopLag", Frozen)
+    service = Service("points")
+
+    @service.handler
+    async def fine() -> int:
+        return 1
+
+    async with running(service) as client:
+        assert await client.call("points", "Points.Fine", None, int, timeout=0.5) == 1
