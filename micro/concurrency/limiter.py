@@ -49,10 +49,10 @@ class Limiter(Generic[T]):
 
     Attributes:
         inside: How many hold a slot.
+        limit: How many may run; call `resume` after it was raised.
     """
 
     __slots__ = (
-        "_limit",
         "_pace",
         "_paced",
         "_queue",
@@ -63,13 +63,14 @@ class Limiter(Generic[T]):
         "_weigh",
         "_weight",
         "inside",
+        "limit",
     )
 
     def __init__(
         self, limit: int, queue: int, start: Callable[[T], None], weigh: Callable[[T], int]
     ) -> None:
         self.inside: int = 0
-        self._limit = limit
+        self.limit: int = limit
         self._queue = queue
         self._start = start
         self._weigh = weigh
@@ -94,7 +95,7 @@ class Limiter(Generic[T]):
             patience: Seconds that it may wait; it is refused when the queue surely takes longer.
                 The pace of the queue is measured once an item has bounded its wait.
         """
-        if self.inside < self._limit and not self._waiting:
+        if self.inside < self.limit and not self._waiting:
             self.inside += 1
             return _RUN
         return self._enqueue(item, patience)
@@ -102,6 +103,11 @@ class Limiter(Generic[T]):
     def release(self) -> None:
         """One item is done: give back its slot; the next in line starts."""
         self.inside -= 1
+        if self._waiting and not self._starting:
+            self._fill()
+
+    def resume(self) -> None:
+        """Start what waits as far as the bound goes."""
         if self._waiting and not self._starting:
             self._fill()
 
@@ -142,7 +148,7 @@ class Limiter(Generic[T]):
         # on then, since a queue of such items would be too deep for recursion.
         self._starting = True
         try:
-            while self._waiting and self.inside < self._limit:
+            while self._waiting and self.inside < self.limit:
                 self.inside += 1
                 _, (item, weight) = self._waiting.popitem(last=False)
                 self._forget_weight(weight)

@@ -17,6 +17,8 @@ from micro.concurrency.limiter import MESSAGE_OVERHEAD_BYTES, Admission, Limiter
 from micro.concurrency.log_limit import LogLimit
 from micro.concurrency.threads import Threads
 from micro.concurrency.timers import Timers
+from micro.concurrency.turns import TurnLimit
+from micro.concurrency.work import Cost
 from micro.context import Context, ambient_context
 from micro.errors import MicroError
 from micro.events.content import guess_content_type, read_headers
@@ -110,6 +112,8 @@ class Subscriber:
             self._launch,
             _weight_of,
         )
+        self._cost = Cost()
+        self._turns = TurnLimit(self._limiter, self._cost)
         self._chain: Next | None = None
         if options.middleware:
             self._chain = fold(options.middleware, self._innermost)
@@ -130,6 +134,7 @@ class Subscriber:
 
     def discard_waiting(self) -> None:
         """Drop the events that wait, so that none of them starts any more."""
+        self._turns.close()
         self._limiter.clear()
 
     def deliver(self, delivery: Delivery) -> None:
@@ -141,9 +146,18 @@ class Subscriber:
             self._drop()
 
     def _launch(self, delivery: Delivery) -> None:
-        self._scope.spawn(self._run(delivery))
+        if not self._turns.launched_at:
+            self._turns.launch()
+        run, cost = self._run(delivery), self._cost
+        if cost.due:
+            cost.due -= 1
+        else:
+            run = cost.meter().run(run)
+        self._scope.spawn(run)
 
     async def _run(self, delivery: Delivery) -> None:
+        if self._turns.launched_at:
+            self._turns.began()
         task = asyncio.current_task()
         assert task is not None, "it runs in a task of the scope"
         timeout = self._timeout

@@ -20,8 +20,10 @@ from micro.events.subscribers import SubscriberOptions, Subscribers, _overlap
 from micro.handlers.subscriber import subscriber_from_function
 from micro.message import Message
 from micro.telemetry.metrics import Metrics
+from tests.concurrency.test_work import burn
 from tests.engine import ANN, Award, Gauge, running
 from tests.events.inbox import Inbox
+from tests.faults.clock import lasts
 
 
 @pytest.fixture
@@ -476,6 +478,44 @@ async def test_events_that_wait_when_the_grace_is_over_never_start() -> None:
 
     assert gauge.started == gauge.cancelled == 1
     assert process_budget().held == held
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_events_that_use_the_processor_leave_turns_for_others(
+    service: Service, inbox: Inbox, waits: bool
+) -> None:
+    @service.subscriber("orders.created")
+    async def on_order(event: int) -> None:
+        if waits:
+            await lasts(0.005)
+        burn(0.003)
+        inbox.add(event)
+
+    async with running(service) as client:
+        for number in range(300):
+            await client.publish("orders.created", number)
+        most = before = 0
+        async with asyncio.timeout(30):
+            while len(inbox.events) < 300:
+                await asyncio.sleep(0)
+                most, before = max(most, len(inbox.events) - before), len(inbox.events)
+
+    assert most <= 100
+
+
+async def test_events_that_only_wait_are_soon_handled_all_at_once(service: Service) -> None:
+    gauge = Gauge()
+
+    @service.subscriber("orders.created")
+    async def on_order(event: int) -> None:
+        await gauge.wait()
+
+    async with running(service) as client:
+        for number in range(300):
+            await client.publish("orders.created", number)
+        await gauge.until(started=256)
+        gauge.go.set()
+        await gauge.until(started=300)
 
 
 @pytest.mark.parametrize("kind", ["async", "plain"])

@@ -154,6 +154,12 @@ async def happened(job: Job) -> None:
     note("event", job.number)
 
 
+@service.subscriber("points.burned")
+async def burned(job: Job) -> None:
+    burn_processor(job.seconds)
+    note("burned", job.number)
+
+
 @service.subscriber("points.flooded")
 async def flooded(event: bytes) -> None:
     await asyncio.Event().wait()

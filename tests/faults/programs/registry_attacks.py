@@ -18,8 +18,8 @@ __all__ = ["ATTACKS"]
 Attack = Callable[[Bare], Awaitable[None]]
 
 
-def payload(action: str, *nodes: str, ttl: str = "", wide: int = 0) -> bytes:
-    metadata = {"native": "1", "protocol": "mucp", "transport": "nats"}
+def payload(action: str, *nodes: str, ttl: str = "", wide: int = 0, native: bool = True) -> bytes:
+    metadata = {"native": "1" if native else "", "protocol": "mucp", "transport": "nats"}
     if ttl:
         metadata["micro-ttl"] = ttl
     listed = [{"id": n, "address": f"_STRANGER.{n}", "metadata": metadata} for n in nodes]
@@ -31,6 +31,17 @@ def payload(action: str, *nodes: str, ttl: str = "", wide: int = 0) -> bytes:
 async def announce_20_000_nodes(stranger: Bare) -> None:
     for number in range(20_000):
         await stranger.publish(WATCH_TOPICS[1], payload("create", f"fake{number}"))
+
+
+async def announce_silent_nodes(stranger: Bare) -> None:
+    """Nodes at subjects that take everything and never answer: 60 of our own kind, 3 go-micro's."""
+
+    async def ignore(message: Msg) -> None: ...
+
+    await stranger.subscribe("_STRANGER.>", cb=ignore)
+    for number in range(63):
+        data = payload("create", f"silent{number}", native=number < 60)
+        await stranger.publish(WATCH_TOPICS[1], data)
 
 
 async def announce_wide_records(stranger: Bare) -> None:
@@ -100,6 +111,7 @@ ATTACKS: dict[str, Attack] = {
     for attack in (
         publish_to_no_one,
         announce_20_000_nodes,
+        announce_silent_nodes,
         announce_wide_records,
         announce_tiny_ttls,
         announce_departures,
