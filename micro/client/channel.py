@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 
 from micro.client.pending import (
     Pending,
@@ -17,14 +16,14 @@ from micro.client.pending import (
     end_all,
     error_for,
     new_pending,
+    send_later,
 )
 from micro.client.stream import StreamCall
 from micro.concurrency.timers import Timers
-from micro.deadline import Deadline, enforce
+from micro.deadline import Deadline
 from micro.errors import (
     Cancelled,
     ConnectionLost,
-    DeadlineExceeded,
     MicroError,
     ResourceExhausted,
     TransportError,
@@ -59,8 +58,6 @@ __all__ = ["Channel"]
 _log = logging.getLogger("micro.client")
 _body_limit = process_body_limit()
 _MAX_PENDING = 65_536
-_MAX_CAPACITY_WAIT_SECONDS = 30.0
-"""For a full socket to take a request whose call has no deadline of its own."""
 
 
 class Channel(Receiver):
@@ -169,7 +166,7 @@ class Channel(Receiver):
                 try:
                     bundle = self.socket.send(message)
                 except MicroError as error:
-                    bundle = await self._send_later(message, deadline, error)
+                    bundle = await send_later(self._assembler, message, deadline, error)
                 self._pending[id] = new_pending((reply, bundle, slot))
             else:
                 self._pending[id] = pending = Pending(reply, None, slot)
@@ -314,25 +311,6 @@ class Channel(Receiver):
         self._assembler.close(id)
         if self._pending.pop(id, None) is not None and self.native:
             self.send_signal({ID: id, SIGNAL: "cancel"})
-
-    async def _send_later(
-        self, message: Message, deadline: Deadline | None, error: MicroError
-    ) -> int:
-        """Send when the full socket has capacity again; raises any other error."""
-        if not isinstance(error, ResourceExhausted):
-            # Whatever the reason, it was not sent, so it did not run. The transport's own error
-            # may be shared: the caller gets a copy.
-            mine = copy(error)
-            mine.refused = True
-            raise mine from error
-        limit = deadline or Deadline.after(_MAX_CAPACITY_WAIT_SECONDS)
-        try:
-            async with enforce(limit, "sending the request"):
-                return await self._assembler.send_frame(message)
-        except DeadlineExceeded as late:
-            if deadline is not None:
-                raise
-            raise ResourceExhausted(error.detail, id="micro.client", refused=True) from late
 
     async def _call_in_chunks(self, id: str, pending: Pending, message: Message) -> None:
         """Send a large request; an early reply, such as a refusal, ends the sending."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import partial
 from typing import Any, NamedTuple
 
+from micro.deadline import Deadline, enforce
 from micro.errors import (
     ConnectionLost,
     DeadlineExceeded,
     InternalError,
     MicroError,
     NoResponders,
+    ResourceExhausted,
     TransportError,
 )
 from micro.message import Message
+from micro.wire.assembler import Assembler
 from micro.wire.compression import decompress
 
 __all__ = [
@@ -29,6 +33,9 @@ __all__ = [
 ]
 
 Reply = asyncio.Future[Message]
+
+_MAX_CAPACITY_WAIT_SECONDS = 30.0
+"""For a full socket to take a request whose call has no deadline of its own."""
 
 
 class Pending(NamedTuple):
@@ -92,3 +99,29 @@ def decompressed(answer: Message) -> Message:
         raise InternalError(
             f"the answer cannot be decompressed: {error.detail}", id="micro.client"
         ) from error
+
+
+async def send_later(
+    assembler: Assembler, message: Message, deadline: Deadline | None, error: MicroError
+) -> int:
+    """Send a request that the socket refused, when it is full no more; the bundle's number.
+
+    Raises:
+        MicroError: the socket's error, when it is another one.
+        ResourceExhausted: the socket stayed full, for 30 s where the call has no deadline.
+        DeadlineExceeded: it stayed full until the deadline.
+    """
+    if not isinstance(error, ResourceExhausted):
+        # Whatever the reason, it was not sent, so it did not run. The transport's own error may
+        # be shared: the caller gets a copy.
+        mine = copy(error)
+        mine.refused = True
+        raise mine from error
+    limit = deadline or Deadline.after(_MAX_CAPACITY_WAIT_SECONDS)
+    try:
+        async with enforce(limit, "sending the request"):
+            return await assembler.send_frame(message)
+    except DeadlineExceeded as late:
+        if deadline is not None:
+            raise
+        raise ResourceExhausted(error.detail, id="micro.client", refused=True) from late

@@ -193,7 +193,7 @@ async def test_the_wait_for_room_ends_at_the_deadline(
 async def test_the_wait_of_a_call_without_a_deadline_ends_as_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("micro.client.channel._MAX_CAPACITY_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("micro.client.pending._MAX_CAPACITY_WAIT_SECONDS", 0.05)
     async with Pair() as pair:
         monkeypatch.setattr(type(pair.channel.socket), "send", _full)
         with pytest.raises(ResourceExhausted, match="full") as raised:
