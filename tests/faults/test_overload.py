@@ -146,6 +146,31 @@ async def test_handlers_that_use_the_processor_keep_their_pace_under_overload(
     assert not light.failed, light.errors
 
 
+@pytest.mark.slow  # it measures the processor, so it needs the machine to itself
+async def test_events_that_use_the_processor_leave_time_for_calls(
+    server, tmp_path, verdict
+) -> None:
+    row = verdict(
+        "Three times as many events as the processor has time for (5 ms each)",
+        "calls of a light endpoint of the same service are answered (99 %)",
+    )
+    async with (
+        points_and_client(server, tmp_path, 1) as (_, client),
+        client_of(server.address) as other,
+    ):
+        await other.call("points", "Points.Read", {"number": 0})
+        async with run_load(other, rate=20, kinds=("read",), retries=0, timeout=1.0) as light:
+            due = time.monotonic()
+            ends = due + 3.0
+            while due < ends:
+                await client.publish("points.burned", {"number": 1, "seconds": CPU_SECONDS})
+                due += CPU_SECONDS / 3
+                await lasts(max(0.0, due - time.monotonic()))
+
+    row.measured = f"{len(light.failed)} of {len(light.calls)}, p99 {within(light.calls):.3f} s"
+    assert len(light.failed) <= len(light.calls) // 100, light.errors
+
+
 async def test_a_flood_of_events_takes_no_more_memory_than_its_bound(
     server, tmp_path, verdict
 ) -> None:
