@@ -74,7 +74,7 @@ class RetryingCaller:
         self._routes = directory.routes
         self._counters = counters
         self._in_flight = 0
-        self.late = LateCalls()
+        self.late: LateCalls = LateCalls()
 
     async def call(
         self,

@@ -54,7 +54,7 @@ class TurnLimit(Generic[T]):
     )
 
     def __init__(self, limiter: Limiter[T], cost: Cost) -> None:
-        self.launched_at = 0.0
+        self.launched_at: float = 0.0
         self._limiter = limiter
         self._cost = cost
         self._most = limiter.limit
