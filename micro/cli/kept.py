@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from micro.broker.kept import KeptBroker
-from micro.broker.kept_types import Position, Start, TopicState
+from micro.broker.kept_types import Position, Start, TopicSpec, TopicState
 from micro.cli.output import on_terminal
 from micro.cli.targets import load_name
-from micro.concurrency.units import read_duration
+from micro.concurrency.units import read_duration, show_size
 from micro.errors import ConfigError, NotFound, UsageError
 from micro.settings.hints import nearest
 from micro.settings.load import Settings
@@ -28,6 +28,7 @@ __all__ = [
     "position_fields",
     "read_end",
     "read_start",
+    "spec_text",
     "time_text",
     "topic_name",
 ]
@@ -146,6 +147,19 @@ def duration_text(seconds: float) -> str:
         if seconds >= size and seconds % size == 0:
             return f"{seconds / size:g}{unit}"
     return f"{seconds:g}s"
+
+
+def spec_text(spec: TopicSpec) -> str:
+    """How a topic is kept, on one line."""
+    limits = [
+        f"age {duration_text(spec.age)}" if spec.age else "",
+        f"bytes {show_size(spec.bytes)}" if spec.bytes else "",
+        f"messages {spec.messages}" if spec.messages else "",
+        f"partitions {spec.partitions}" if spec.partitions else "",
+        "work queue" if spec.work else "",
+        f"full: {spec.full}",
+    ]
+    return ", ".join(filter(None, limits))
 
 
 def confirm(question: str, *, yes: bool) -> None:

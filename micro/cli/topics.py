@@ -15,17 +15,17 @@ from micro.cli.group import SettingsCommand, settings_of
 from micro.cli.kept import (
     as_json_option,
     confirm,
-    duration_text,
     find_position,
     kept_broker,
     position_fields,
+    spec_text,
     topic_name,
 )
 from micro.cli.output import as_json, on_terminal, say, table
 from micro.cli.positions import UsedPositions
 from micro.cli.readable import unreadable
+from micro.cli.schemas import compare_schemas, read_schemas, topic_schemas
 from micro.cli.targets import load_topics
-from micro.concurrency.units import show_size
 from micro.errors import MicroError, NotFound, Unsupported
 from micro.service import Service
 from micro.settings.load import Settings
@@ -102,17 +102,34 @@ def apply(ctx: click.Context, targets: Sequence[str], allow_loss: bool, as_objec
 @topics.command(cls=SettingsCommand)
 @_TARGETS
 @click.option("--events", default=100, show_default=True, type=click.IntRange(min=0), metavar="N")
+@click.option("--against", metavar="FILE", help="Compare with these schemas; ask no broker.")
 @as_json_option
 @click.pass_context
-def check(ctx: click.Context, targets: Sequence[str], events: int, as_object: bool) -> None:
+def check(
+    ctx: click.Context, targets: Sequence[str], events: int, against: str | None, as_object: bool
+) -> None:
     """Exit with 1 if a topic is absent or kept in another way, or if its events cannot be read.
 
     It reads the newest N events of each topic with the type, version and upcasts of the code.
+
+    With --against it compares the code's types with those of an older version, as 'micro topics
+    schema' has printed them: whether each can read the other's events. That needs no server.
     """
-    steps = asyncio.run(_check(settings_of(ctx), load_topics(targets)[0], events))
+    found = load_topics(targets)[0]
+    if against is None:
+        steps = asyncio.run(_check(settings_of(ctx), found, events))
+    else:
+        steps = against_schemas(found, read_schemas(against))
     _show(steps, as_object=as_object)
     if any(step.action != "none" for step in steps):
         ctx.exit(1)
+
+
+@topics.command()
+@_TARGETS
+def schema(targets: Sequence[str]) -> None:
+    """Print the versions and JSON schemas of topics, for 'micro topics check --against'."""
+    click.echo(as_json(topic_schemas(load_topics(targets)[0])))
 
 
 @topics.command(cls=SettingsCommand)
@@ -148,11 +165,21 @@ async def check_topics(
     return [await _check_events(broker, step, events) for step in steps]
 
 
+def against_schemas(wanted: Iterable[Topic[Any]], old: dict[str, Any]) -> list[Step]:
+    """Which topics have types that cannot read the events of an older version, or the reverse."""
+    steps = []
+    for topic in wanted:
+        errors = compare_schemas(topic, old[topic.name]) if topic.name in old else []
+        action = "incompatible" if errors else "none"
+        steps.append(Step(topic=topic, action=action, details=tuple(errors)))
+    return steps
+
+
 async def _step(broker: KeptBroker, topic: Topic[Any]) -> Step:
     try:
         state = await broker.ensure(topic.spec, create=False)
     except NotFound:
-        return Step(topic=topic, action="create", details=(_how(topic.spec),))
+        return Step(topic=topic, action="create", details=(spec_text(topic.spec),))
     except Unsupported as error:
         return Step(topic=topic, action="refused", details=(error.detail,))
     action = "change" if state.differences else "none"
@@ -259,15 +286,3 @@ def _position_rows(step: Step) -> list[tuple[str, ...]]:
         )
         for each in (() if step.state is None else step.state.positions)
     ]
-
-
-def _how(spec: TopicSpec) -> str:
-    limits = [
-        f"age {duration_text(spec.age)}" if spec.age else "",
-        f"bytes {show_size(spec.bytes)}" if spec.bytes else "",
-        f"messages {spec.messages}" if spec.messages else "",
-        f"partitions {spec.partitions}" if spec.partitions else "",
-        "work queue" if spec.work else "",
-        f"full: {spec.full}",
-    ]
-    return ", ".join(filter(None, limits))

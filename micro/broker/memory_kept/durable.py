@@ -107,6 +107,7 @@ class MemoryDurable:
         """Remove a consumption; what it has delivered can still be settled."""
         if self.members.pop(member, self) is None and not self.members:
             self.left_at = self._clock.time()
+            self._woken = False  # the next member may come on another event loop
             self.stop_timer()
 
     def end(self) -> None:
