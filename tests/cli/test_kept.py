@@ -351,7 +351,8 @@ def dead(micro, topic):
 
 
 def test_dead_letters_are_listed_shown_and_removed(micro, mail, topic, monkeypatch) -> None:
-    letters = dead(micro, topic)
+    # Handlers run side by side, so either may be the first to die.
+    letters = sorted(dead(micro, topic), key=lambda letter: letter["sequence"])
     shown = json.loads(micro("dead", "show", letters[0]["key"])[1])
     with monkeypatch.context() as terminal:
         terminal.setattr("micro.cli.dead.on_terminal", lambda: True)
@@ -367,7 +368,7 @@ def test_dead_letters_are_listed_shown_and_removed(micro, mail, topic, monkeypat
     assert letters[0]["error"] == "no such user"
     assert shown["body"] == {"id": 1}
     assert lines[0].split() == ["KEY", "ID", "DIED", "ATTEMPTS", "REASON", "ERROR"]
-    assert lines[1].startswith(f"mail/{topic}/1  o-1 ")
+    assert [line for line in lines if line.startswith(f"mail/{topic}/1  o-1 ")]
     assert none[2] == "micro: no dead letters\n"
     assert asked[0] == 2
     assert "Add --yes" in asked[2]
