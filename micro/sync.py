@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar, Unpack, overload
 
 from micro.broker.kept_types import Receipt
@@ -89,6 +89,8 @@ class SyncClient:
         headers: dict[str, str] | None = ...,
         confirm: bool = ...,
         timeout: float | str | timedelta | None = ...,
+        delay: float | str | timedelta | None = ...,
+        at: datetime | None = ...,
     ) -> Receipt: ...
 
     @overload
@@ -101,6 +103,8 @@ class SyncClient:
         headers: dict[str, str] | None = ...,
         confirm: bool = ...,
         timeout: float | str | timedelta | None = ...,
+        delay: float | str | timedelta | None = ...,
+        at: datetime | None = ...,
     ) -> Receipt: ...
 
     def publish(
@@ -112,6 +116,8 @@ class SyncClient:
         headers: dict[str, str] | None = None,
         confirm: bool = False,
         timeout: float | str | timedelta | None = None,
+        delay: float | str | timedelta | None = None,
+        at: datetime | None = None,
     ) -> Receipt:
         """Publish an event; see `Client.publish`.
 
@@ -121,7 +127,14 @@ class SyncClient:
         """
         return self._run(
             lambda: self._client.publish(
-                topic, event, id=id, headers=headers, confirm=confirm, timeout=timeout
+                topic,
+                event,
+                id=id,
+                headers=headers,
+                confirm=confirm,
+                timeout=timeout,
+                delay=delay,
+                at=at,
             )
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar, overload
 
@@ -28,6 +28,7 @@ from micro.topic import Topic, name_of, type_of
 __all__ = ["EventClient"]
 
 E = TypeVar("E")
+_NOTHING_GIVEN = (None, None, None, None)
 
 _COUNTED_AS = "client.subscribe"
 """All subscriptions of clients count as one subscriber: their topics may be without number."""
@@ -62,6 +63,8 @@ class EventClient:
         content_type: str | None = ...,
         confirm: bool = ...,
         timeout: float | str | timedelta | None = ...,
+        delay: float | str | timedelta | None = ...,
+        at: datetime | None = ...,
     ) -> Coroutine[Any, Any, Receipt]: ...
 
     @overload
@@ -75,6 +78,8 @@ class EventClient:
         content_type: str | None = ...,
         confirm: bool = ...,
         timeout: float | str | timedelta | None = ...,
+        delay: float | str | timedelta | None = ...,
+        at: datetime | None = ...,
     ) -> Coroutine[Any, Any, Receipt]: ...
 
     # A plain function, so that an event passes through one coroutine less.
@@ -88,6 +93,8 @@ class EventClient:
         content_type: str | None = None,
         confirm: bool = False,
         timeout: float | str | timedelta | None = None,
+        delay: float | str | timedelta | None = None,
+        at: datetime | None = None,
     ) -> Coroutine[Any, Any, Receipt]:
         """Publish an event.
 
@@ -111,6 +118,9 @@ class EventClient:
                 one round trip.
             timeout: For a kept topic: how long the broker may take, in seconds or as text; the
                 client's timeout when not given.
+            delay: For a kept topic: how long it waits before it is delivered. With JetStream that
+                needs nats-server 2.12 and `full="discard_old"`.
+            at: The same as a time.
 
         Returns:
             The event's id, whether it is stored, and whether its id was stored before.
@@ -122,13 +132,13 @@ class EventClient:
             ConnectionLost: there was no connection within the broker's bound.
             DeadlineExceeded: the broker did not confirm in time.
             QueueFull: the topic is full.
-            Unsupported: the topic is kept, and the broker cannot keep it so.
+            Unsupported: the topic is kept, and the broker cannot keep it so, or cannot delay.
             NoSubscribers: with `confirm`, no one is subscribed to the topic.
             Unimplemented: with `confirm`, the broker cannot tell.
         """
         given = None
-        if id is not None or timeout is not None:
-            given = Publication(id=id, timeout=_seconds(timeout))
+        if (id, timeout, delay, at) != _NOTHING_GIVEN:
+            given = _publication(id, timeout, delay, at)
         return self._publisher.publish(
             topic, event, headers, content_type, confirm=confirm, given=given
         )
@@ -237,13 +247,29 @@ class EventClient:
                 events.close()
 
 
-def _seconds(timeout: float | str | timedelta | None) -> float | None:
-    if timeout is None:
+def _publication(
+    id: str | None,
+    timeout: float | str | timedelta | None,
+    delay: float | str | timedelta | None,
+    at: datetime | None,
+) -> Publication:
+    if at is not None and (delay is not None or at.tzinfo is None):
+        raise UsageError(f"at must be a datetime with a time zone, without delay, got {at!r}")
+    return Publication(
+        id=id,
+        timeout=_seconds("timeout", timeout),
+        delay=_seconds("delay", delay) or 0.0,
+        at=at,
+    )
+
+
+def _seconds(name: str, value: float | str | timedelta | None) -> float | None:
+    if value is None:
         return None
     try:
-        seconds = read_duration(timeout)
+        seconds = read_duration(value)
     except ValueError:
         seconds = 0.0
     if not seconds:
-        raise UsageError(f"timeout must be a duration of more than 0 s, got {timeout!r}")
+        raise UsageError(f"{name} must be a duration of more than 0 s, got {value!r}")
     return seconds

@@ -10,18 +10,20 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from micro.broker.kept import KeptBroker
 from micro.broker.kept_types import Receipt, Stored, TopicSpec
-from micro.errors import MicroError, NotFound
+from micro.errors import Conflict, MicroError, NotFound
 from micro.events.arrival import Arrival, count_in
+from micro.handlers.durable import Redact
 from micro.message import Message
 from micro.wire.headers import ID
 from micro.wire.stored import ATTEMPT, COPY, DEAD, NOT_BEFORE, REPLAY, SEQUENCE, STORED
 
 __all__ = [
     "DEAD_LETTERS",
+    "Burial",
     "DeadLetter",
     "Reason",
     "bury",
@@ -52,6 +54,7 @@ _REASON = f"{DEAD}Reason"
 _ERROR = f"{DEAD}Error"
 _ATTEMPTS = f"{DEAD}Attempts"
 _STATE = f"{DEAD}State"
+_BODY = f"{DEAD}Body"
 _OF_AN_ATTEMPT = (ATTEMPT, NOT_BEFORE, STORED)
 _MAX_ERROR_CHARACTERS = 1000
 
@@ -88,10 +91,29 @@ class DeadLetter:
     place: int
 
 
+class Burial(NamedTuple):
+    """What is noted and kept of a dead letter.
+
+    Attributes:
+        attempts: Attempts that were made.
+        keep: What is kept of the body; see `DurableOptions`.
+    """
+
+    attempts: int
+    keep: Literal["full", "metadata"] | Redact = "full"
+
+
 async def bury(
-    broker: KeptBroker, arrival: Arrival, reason: Reason, error: str, attempts: int
+    broker: KeptBroker, arrival: Arrival, reason: Reason, error: str, note: Burial
 ) -> None:
     """Store an event as a dead letter; a repeat for the same event adds nothing.
+
+    Args:
+        broker: The broker.
+        arrival: The event.
+        reason: Why.
+        error: The last error.
+        note: How many attempts were made, and what is kept of the body.
 
     Raises:
         MicroError: it could not be stored.
@@ -106,10 +128,15 @@ async def bury(
         _SEQUENCE: str(arrival.sequence),
         _REASON: reason,
         _ERROR: _one_line(error),
-        _ATTEMPTS: str(attempts),
+        _ATTEMPTS: str(note.attempts),
     }
+    body = arrival.body
+    if note.keep == "metadata":
+        body, headers[_BODY] = b"", "none"
+    elif callable(note.keep):
+        body, headers[_BODY] = note.keep(body), "redacted"
     await broker.ensure(DEAD_LETTERS, create=True)
-    await broker.store(DEAD_LETTERS.name, Message(headers, arrival.body), id=f"dead/{key}")
+    await broker.store(DEAD_LETTERS.name, Message(headers, body), id=f"dead/{key}")
 
 
 async def dead_letters(
@@ -165,9 +192,12 @@ async def replay_dead(broker: KeptBroker, key: str) -> Receipt:
 
     Raises:
         NotFound: there is none.
+        Conflict: the body was not kept, or only a part of it.
         MicroError: it could not be stored; it stays a dead letter.
     """
     letter = await find_dead(broker, key)
+    if _BODY in letter.message.headers:
+        raise Conflict(f"dead letter {key} cannot be replayed: its durable does not keep bodies")
     headers = {
         name: value for name, value in letter.message.headers.items() if not name.startswith(DEAD)
     }

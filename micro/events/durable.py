@@ -29,6 +29,7 @@ from micro.handlers.durable import (
 from micro.handlers.subscriber import SubscriberSpec
 from micro.scope import Scope
 from micro.telemetry.metrics import DurableCounters, SubscriberCounters
+from micro.topic import Topic
 
 __all__ = ["DurableHost", "DurableSubscriber"]
 
@@ -132,6 +133,11 @@ class DurableSubscriber:
         self._stopping = False
         self._consumption: Consumption | None = None
         self._failures = LogLimit(10)
+
+    @property
+    def topic(self) -> Topic[Any]:
+        """The topic that it reads."""
+        return self._durable.topic
 
     @property
     def busy(self) -> bool:

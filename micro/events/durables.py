@@ -129,11 +129,21 @@ class Durables:
         counters, tally = self._metrics.subscriber(spec.name), self._metrics.durable(spec.name)
         return DurableSubscriber(spec, durable, shared, counters=counters, tally=tally)
 
+    async def _tell(self, durable: DurableSubscriber) -> None:
+        try:
+            await durable.watch.look()
+        except MicroError as error:
+            _log.debug("the position of %s cannot be looked at: %s", durable.name, error)
+        else:
+            topic, waiting = durable.topic.name, durable.watch.waiting
+            _log.info("%s reads %s: %d events wait", durable.name, topic, waiting)
+
     async def _open_or_note(
         self, durable: DurableSubscriber, stack: AsyncExitStack, *, alone: bool
     ) -> None:
         try:
             await stack.enter_async_context(await durable.open())
+            await self._tell(durable)
         except MicroError as error:
             absent = not isinstance(self._broker, KeptBroker)
             if not absent and not isinstance(error, Unavailable):

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from micro.broker.kept_types import Receipt
@@ -35,10 +36,14 @@ class Publication:
     Attributes:
         id: The event's id; a new one when not given.
         timeout: Seconds until the broker must have it; the client's own when not given.
+        delay: Seconds until it is delivered; 0 for at once.
+        at: When it is delivered, in place of `delay`.
     """
 
     id: str | None = None
     timeout: float | None = None
+    delay: float = 0.0
+    at: datetime | None = None
 
 
 class KeptPublisher:
@@ -82,6 +87,7 @@ class KeptPublisher:
         receipt = Receipt(id=id)
 
         timeout = given.timeout or self.topics.policy.timeout
+        resolved = Publication(timeout=timeout, delay=given.delay, at=given.at)
 
         async def last(request: Request) -> Response:
             nonlocal receipt
@@ -90,7 +96,7 @@ class KeptPublisher:
             type_ = topic.type if request.value is event else type(request.value)
             body = self._codecs.encoder_for(kind, type_)(request.value)
             stored = stored_headers(topic.name, id, kind, self._schema(topic), request.headers)
-            receipt = await self._store(topic, Message(stored, body), id, timeout)
+            receipt = await self._store(topic, Message(stored, body), id, resolved)
             return Response(receipt, {})
 
         layered = {**headers, CONTENT_TYPE: content_type}
@@ -109,14 +115,20 @@ class KeptPublisher:
             schema = self._schemas[topic] = schema_of(topic)
         return schema
 
-    async def _store(self, topic: Topic[Any], message: Message, id: str, timeout: float) -> Receipt:
+    async def _store(
+        self, topic: Topic[Any], message: Message, id: str, given: Publication
+    ) -> Receipt:
         """Store within a time, in several tries where a repeat stores nothing twice."""
+        timeout = given.timeout or self.topics.policy.timeout
         if (deadline := current_deadline()) is not None:
             timeout = min(timeout, deadline.remaining())
         try:
             async with asyncio.timeout(timeout) as limit:
                 await self.topics.ensure(topic)
-                receipt = await self._try(topic, message, id)
+                at = given.at
+                if given.delay:
+                    at = self.topics.broker.clock.now() + timedelta(seconds=given.delay)
+                receipt = await self._try(topic, message, id, at)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -129,12 +141,14 @@ class KeptPublisher:
         self._counters.duplicates += receipt.duplicate
         return receipt
 
-    async def _try(self, topic: Topic[Any], message: Message, id: str) -> Receipt:
+    async def _try(
+        self, topic: Topic[Any], message: Message, id: str, at: datetime | None
+    ) -> Receipt:
         broker, spec, pause = self.topics.broker, topic.spec, FIRST_PAUSE_SECONDS
         repeatable = spec.dedup > 0 and broker.features.dedup_window
         while True:
             try:
-                return await broker.store(topic.name, message, id=id)
+                return await broker.store(topic.name, message, id=id, at=at)
             except ConnectionLost:
                 # Within the window an id is stored once, so a repeat cannot store it twice.
                 if not repeatable:

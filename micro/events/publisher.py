@@ -86,6 +86,8 @@ class Publisher:
             type_, name, kept = topic.type, topic.name, topic if topic.keep else None
         if kept is not None:
             return await self._keep(kept, event, headers, content_type, confirm, given)
+        if given is not None and (given.delay or given.at):
+            raise UsageError(f"topic {name!r} is not kept, so its events cannot be delayed")
         id = next(self._ids) if given is None or given.id is None else check_event_id(given.id)
         kind = content_type or self._content_type
         if confirm or self._layers:

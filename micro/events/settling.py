@@ -11,7 +11,7 @@ from micro.broker.kept import KeptBroker
 from micro.concurrency.log_limit import LogLimit
 from micro.errors import MicroError, Unavailable
 from micro.events.arrival import Arrival
-from micro.events.deadletter import DEAD_LETTERS, Reason, bury
+from micro.events.deadletter import DEAD_LETTERS, Burial, Reason, bury
 from micro.events.guard import PROBE_SECONDS, ReleaseGuard
 from micro.events.history import History, Past
 from micro.events.invocation import Undecodable
@@ -102,7 +102,8 @@ class Settling:
             return
         attempts = past.charged + (reason in ("rejected", "undecodable"))
         await self._topics.ensure_spec(DEAD_LETTERS)
-        await bury(self._broker, arrival, reason, error, attempts)
+        note = Burial(attempts, self._durable.dead)
+        await bury(self._broker, arrival, reason, error, note)
         await self._acknowledge(arrival, past)
         self._tally.dead_letters += 1
         _log.error(

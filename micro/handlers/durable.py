@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, NoReturn, Protocol, TypedDict, cast, runtime_checkable
+from typing import Any, Literal, NoReturn, Protocol, TypedDict, cast, runtime_checkable
 
 from micro.broker.kept_types import Start
 from micro.concurrency.units import read_duration, where
@@ -139,6 +139,9 @@ class Retry:
         return next((one for cls, one in self.per.items() if isinstance(error, cls)), self)
 
 
+Redact = Callable[[bytes], bytes]
+"""Takes from the body of a dead letter what must not be kept."""
+
 DEFAULT_RETRY = Retry(1, 5, 30, 120)
 DEFAULT_TIMEOUT_SECONDS = 30.0
 DEFAULT_CONCURRENCY = 32
@@ -170,6 +173,8 @@ class DurableOptions(TypedDict, total=False):
         fatal: Errors of a broken release, such as ImportError: such an event is never a dead
             letter and never charged, and the durable pauses.
         each_instance: Every instance has a position of its own; it needs the setting `server_id`.
+        dead: What a dead letter keeps of the body: all of it (`full`), nothing (`metadata`), so
+            that it cannot be replayed, or what a function of yours makes of it.
     """
 
     durable: bool | str
@@ -178,6 +183,7 @@ class DurableOptions(TypedDict, total=False):
     once: Claims | None
     fatal: Errors
     each_instance: bool
+    dead: Literal["full", "metadata"] | Redact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +198,7 @@ class DurableSpec:
         once: An inbox, if any.
         fatal: Errors that pause it.
         each_instance: Whether each instance has a position.
+        dead: What a dead letter keeps of the body.
     """
 
     topic: Topic[Any]
@@ -201,6 +208,7 @@ class DurableSpec:
     once: Claims | None = None
     fatal: Errors = ()
     each_instance: bool = False
+    dead: Literal["full", "metadata"] | Redact = "full"
 
 
 def durable_name(service: str, name: str = "", instance: str = "") -> str:
@@ -283,5 +291,9 @@ _CHECKS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "retry": (lambda value: isinstance(value, Retry), "a Retry, as in Retry(1, 5, 30)"),
     "once": (lambda value: value is None or isinstance(value, Claims), "an Inbox, or None"),
     "fatal": (_are_errors, "a tuple of exception classes"),
+    "dead": (
+        lambda value: value in ("full", "metadata") or callable(value),
+        "'full', 'metadata', or a function that takes and gives the body",
+    ),
     "each_instance": (lambda value: isinstance(value, bool), "True or False"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar, overload
 
 from micro.broker.kept_types import Receipt
@@ -35,6 +35,8 @@ class ServicePublisher(ABC):
         headers: dict[str, str] | None = ...,
         confirm: bool = ...,
         timeout: float | str | timedelta | None = ...,
+        delay: float | str | timedelta | None = ...,
+        at: datetime | None = ...,
     ) -> Receipt: ...
 
     @overload
@@ -47,6 +49,8 @@ class ServicePublisher(ABC):
         headers: dict[str, str] | None = ...,
         confirm: bool = ...,
         timeout: float | str | timedelta | None = ...,
+        delay: float | str | timedelta | None = ...,
+        at: datetime | None = ...,
     ) -> Receipt: ...
 
     async def publish(
@@ -58,10 +62,19 @@ class ServicePublisher(ABC):
         headers: dict[str, str] | None = None,
         confirm: bool = False,
         timeout: float | str | timedelta | None = None,
+        delay: float | str | timedelta | None = None,
+        at: datetime | None = None,
     ) -> Receipt:
         """Publish an event; see `Client.publish`."""
         return await self.client.publish(
-            topic, event, id=id, headers=headers, confirm=confirm, timeout=timeout
+            topic,
+            event,
+            id=id,
+            headers=headers,
+            confirm=confirm,
+            timeout=timeout,
+            delay=delay,
+            at=at,
         )
 
     @overload

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Annotated, Any
 
 import pytest
@@ -28,7 +29,7 @@ from micro import (
 from micro.broker.kept_types import Durable, Position
 from micro.client.client import Client
 from micro.concurrency.clock import VirtualClock
-from micro.errors import HandlerError, NotFound, TransportError
+from micro.errors import Conflict, HandlerError, NotFound, TransportError
 from micro.events.arrival import Arrival
 from micro.events.deadletter import (
     DeadLetter,
@@ -180,6 +181,24 @@ async def test_another_instance_knows_how_often_an_event_has_failed(net, inbox) 
         await inbox.until(2)
 
     assert inbox.events == [1, 2]
+
+
+async def test_a_delayed_event_is_handled_when_its_time_has_come(net, service, inbox) -> None:
+    @service.subscriber(created, durable=True)
+    async def on_order(event: Award, ctx: Context) -> None:
+        inbox.add(ctx.id)
+
+    async with net.running(service) as client:
+        await client.publish(created, ANN, id="delayed", delay="5m")
+        await client.publish(created, ANN, id="later", at=net.clock.now() + timedelta(minutes=9))
+        await client.publish(created, ANN, id="now")
+        await inbox.until(1)
+        await net.clock.advance(301)
+        await inbox.until(2)
+        await net.clock.advance(301)
+        await inbox.until(3)
+
+    assert inbox.events == ["now", "delayed", "later"]
 
 
 async def test_later_is_not_charged(net, service, inbox) -> None:
@@ -503,6 +522,27 @@ async def test_a_dropped_dead_letter_stays_dropped_and_leaves_no_payload(net, se
     assert await net.dead() == []
 
 
+@pytest.mark.parametrize(
+    ("dead", "kept"), [("metadata", b""), (lambda body: body.replace(b"ann", b"***"), b"***")]
+)
+async def test_a_dead_letter_keeps_no_more_than_its_durable_allows(
+    net, service, dead, kept
+) -> None:
+    @service.subscriber(created, durable=True, dead=dead)
+    async def on_order(event: Award) -> None:
+        raise Reject("no")
+
+    async with net.running(service) as client:
+        await client.publish(created, ANN)
+        await net.settled()
+        (letter,) = await net.dead()
+        with pytest.raises(Conflict, match="cannot be replayed"):
+            await replay_dead(net.broker, letter.key)
+
+    assert kept in letter.message.body
+    assert b"ann" not in letter.message.body
+
+
 async def test_old_dead_letters_are_purged(net, service) -> None:
     @service.subscriber(created, durable=True)
     async def on_order(event: Award) -> None:
@@ -804,6 +844,7 @@ jobs = Topic("durable.jobs", Award, keep=Queue())
         (created, {"durable": True, "start": "old"}, "start must be 'all', 'new'"),
         (created, {"durable": True, "retry": 5}, "retry must be a Retry"),
         (created, {"durable": True, "once": 5}, "once must be an Inbox"),
+        (created, {"durable": True, "dead": "none"}, "dead must be 'full', 'metadata', or a"),
         (created, {"durable": True, "fatal": "x"}, "fatal must be a tuple of exception classes"),
         (created, {"retry": Retry()}, "retry is for durable subscribers: write durable=True"),
         (jobs, {}, "is a work queue: write durable=True"),

@@ -10,10 +10,22 @@ from contextlib import asynccontextmanager
 import pytest
 
 import micro.events.settling
-from micro import Client, Context, Later, Reject, Retry, Service, Settings, Topic, load_settings
+from micro import (
+    Client,
+    Context,
+    Later,
+    Reject,
+    Retry,
+    Service,
+    Settings,
+    Topic,
+    Unavailable,
+    load_settings,
+)
 from micro.broker.kept import KeptBroker
+from micro.errors import TransportError
 from micro.events.deadletter import DeadLetter, dead_letters, drop_dead, replay_dead
-from micro_nats.devserver import NatsServer
+from micro_nats.devserver import NatsServer, run_server
 from tests.engine import ANN, Award
 from tests.events.inbox import Inbox
 
@@ -174,3 +186,24 @@ async def test_a_dropped_dead_letter_leaves_no_payload(settings, created) -> Non
 
 def _is(record, letter) -> bool:
     return record.message.headers.get("Micro-Dead-Key") == letter.key
+
+
+async def test_a_server_without_jetstream_stops_a_service_with_no_other_work(created) -> None:
+    points = Service("points")
+
+    @points.subscriber(created, durable=True)
+    async def on_order(event: Award) -> None: ...
+
+    async with run_server() as server:
+        settings = load_settings(["--broker_address", server.address], {})
+        with pytest.raises(TransportError, match="JetStream is not switched on"):
+            async with points.running(settings=settings):
+                raise AssertionError("it must not start")
+
+        @points.handler
+        async def total() -> int:
+            return 1
+
+        async with points.running(settings=settings):
+            with pytest.raises(Unavailable, match="durable points cannot read its events"):
+                await points._runs.current("points").check()

@@ -119,11 +119,19 @@ async def test_control_headers_of_nats_are_refused(network, header) -> None:
             await client.publish(created, ANN, headers={header: "sub"})
 
 
-@pytest.mark.parametrize("options", [{"id": ""}, {"id": "a\nb"}, {"timeout": 0}, {"confirm": True}])
+@pytest.mark.parametrize(
+    "options", [{"id": ""}, {"id": "a\nb"}, {"delay": "soon"}, {"confirm": True}]
+)
 async def test_options_that_cannot_be_used_are_refused(network, options) -> None:
     async with running(Service("points"), backend=network) as client:
         with pytest.raises(UsageError):
             await client.publish(created, ANN, **options)
+
+
+async def test_a_plain_event_cannot_be_delayed(network) -> None:
+    async with running(Service("points"), backend=network) as client:
+        with pytest.raises(UsageError, match="is not kept, so its events cannot be delayed"):
+            await client.publish("plain.created", ANN, delay=5)
 
 
 async def test_a_full_topic_refuses_and_the_error_names_the_event(network) -> None:

@@ -1,10 +1,11 @@
-"""Handlers that kill their process: real processes, a real nats-server."""
+"""What dies while events are handled: processes and the server, both real."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 import uuid
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from micro import Service, Topic, load_settings
 from micro.broker.kept import KeptBroker
 from micro.events.deadletter import dead_letters
+from micro.scope import open_scope
 from micro_nats.devserver import NatsServer
 
 KILLER = """
@@ -74,3 +76,47 @@ async def test_an_event_that_kills_its_process_does_so_three_times_and_no_more(
     ]
     assert {"got healthy 1", "got sound 1"} <= set(log.splitlines())
     assert [(letter.id, letter.reason) for letter in letters] == [("poison", "killed the process")]
+
+
+@pytest.mark.slow
+async def test_a_killed_server_loses_no_event_that_was_published_or_handled(
+    own_jetstream_server: NatsServer,
+) -> None:
+    server, topic = own_jetstream_server, Topic("durable.outage", int, keep="1h")
+    settings = load_settings(["--broker_address", server.address], {})
+    seen: Counter[int] = Counter()
+
+    def instance() -> Service:
+        points = Service("points")
+
+        @points.subscriber(topic, durable=True)
+        async def on_number(event: int) -> None:
+            seen[event] += 1
+
+        return points
+
+    async def crash() -> None:
+        while len(seen) <= 500:  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0)
+        server.kill()
+        server.start()
+        await server.wait()
+
+    async with (
+        instance().running(settings=settings),
+        instance().running(settings=settings),
+        Service("shop").running(settings=settings) as client,
+        open_scope() as scope,
+    ):
+        crashing = scope.start(crash())
+        async with client.publisher(topic, window=64) as out:
+            for number in range(3000):
+                await out.send(number, id=f"number-{number}")
+        await crashing
+        async with asyncio.timeout(50):
+            while len(seen) < 3000:  # noqa: ASYNC110  nothing tells of it
+                await asyncio.sleep(0)
+
+    assert out.confirmed == 3000
+    # Those whose acknowledgement the crash took come again.
+    assert sum(seen.values()) - 3000 <= 200
