@@ -39,6 +39,8 @@ REDELIVER_SECONDS = 30.0
 """An event that no one settles or extends for so long goes to another instance."""
 TROUBLE_SECONDS = 5.0
 """The wait of an event whose outcome could not be noted or stored."""
+UNMARK_SECONDS = 1.0
+"""For taking back the mark of a suspect whose attempt was cut off."""
 MAX_DEATHS = 2
 """Deaths of a process that make the event that caused them a dead letter."""
 
@@ -257,7 +259,21 @@ class DurableSubscriber:
                 await self._settling.give_up(arrival, past, "killed the process", text)
                 return
             await self._shared.history.note(arrival, past, marked=True)
-            await self._attempt(arrival, past, held)
+            try:
+                await self._attempt(arrival, past, held)
+            except BaseException:
+                await self._take_back_mark(arrival, past)
+                raise
+            finally:
+                self._shared.history.end(arrival)
+
+    async def _take_back_mark(self, arrival: Arrival, past: Past) -> None:
+        """The process lives: neither a stop nor trouble with the broker is a death."""
+        try:
+            async with asyncio.timeout(UNMARK_SECONDS):
+                await self._shared.history.note(arrival, past)
+        except (MicroError, TimeoutError) as error:
+            _log.warning("the mark of event %s could not be taken back: %s", arrival.id, error)
 
     async def _attempt(self, arrival: Arrival, past: Past, held: _Held) -> None:
         self._counters.handled += 1

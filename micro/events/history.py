@@ -31,6 +31,9 @@ OUTCOMES = TopicSpec(
 )
 """The topic of outcomes. A record has no body and about 200 bytes of headers."""
 
+MAX_ENDED = 1000
+"""Suspects whose end this process remembers; normally the topic of outcomes has it."""
+
 _KEY = "Micro-Outcome-Key"
 _FAILED = "Micro-Outcome-Failed"
 _DEATHS = "Micro-Outcome-Deaths"
@@ -71,6 +74,7 @@ class History:
     def __init__(self, topics: KeptTopics) -> None:
         self._topics = topics
         self._known: OrderedDict[str, Past] = OrderedDict()
+        self._ended: OrderedDict[str, int] = OrderedDict()
         self._seen = 0
         self._reading = asyncio.Lock()
 
@@ -93,6 +97,9 @@ class History:
             known = self._known.get(arrival.key)
         if known is None:
             return Past(failed=arrival.failed, suspect=True)
+        if known.marked and self._ended.get(arrival.key, 0) >= known.deliveries:
+            # It ended in this process, which could not note that.
+            return known._replace(suspect=True)
         if known.marked:
             # Started alone and under a mark, and never ended: this attempt killed its process.
             return known._replace(deaths=known.deaths + 1, suspect=True)
@@ -112,6 +119,12 @@ class History:
             OUTCOMES.name, Message(_headers(arrival.key, now), b""), id=uuid.uuid4().hex
         )
         self._remember(arrival.key, now)
+
+    def end(self, arrival: Arrival) -> None:
+        """Remember that the present delivery ended in this process, noted or not."""
+        self._ended[arrival.key] = arrival.delivery.deliveries or 1
+        if len(self._ended) > MAX_ENDED:
+            self._ended.popitem(last=False)
 
     def forget(self, arrival: Arrival) -> None:
         """Forget an event that is settled."""

@@ -29,7 +29,7 @@ from micro import (
 from micro.broker.kept_types import Durable, Position
 from micro.client.client import Client
 from micro.concurrency.clock import VirtualClock
-from micro.errors import Conflict, HandlerError, NotFound, TransportError
+from micro.errors import Conflict, ConnectionLost, HandlerError, NotFound, TransportError
 from micro.events.arrival import Arrival
 from micro.events.deadletter import (
     DeadLetter,
@@ -644,6 +644,60 @@ async def test_one_death_is_charged_as_one_attempt(net, service, inbox) -> None:
 
     assert inbox.events == [2]
     assert await net.dead() == []
+
+
+async def test_a_suspect_that_a_stop_cuts_off_is_not_charged(net, inbox) -> None:
+    def instance(**settings: object) -> Service:
+        service = Service("points", settings=settings)
+
+        @service.subscriber(created, durable=True)
+        async def on_order(event: Award, ctx: Context) -> None:
+            inbox.add(ctx.attempt)
+            if settings:
+                await asyncio.Future()
+
+        return service
+
+    async with net.running(Service("shop")) as client:
+        await client.publish(created, ANN)
+    await _die(net, 1)
+    async with net.running(instance(shutdown_timeout=0)):
+        await inbox.until(1)
+    async with net.running(instance()):
+        await net.settled()
+
+    assert inbox.events == [1, 1]
+
+
+async def test_trouble_with_the_broker_is_no_death(
+    net, service, inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, trouble, failures = net.broker.store, True, 0
+
+    async def failing(topic: str, message: Message, **options: Any) -> Any:
+        nonlocal failures
+        if trouble and inbox.events and topic == "micro.outcomes":
+            failures += 1
+            raise ConnectionLost("cut")
+        return await store(topic, message, **options)
+
+    @service.subscriber(created, durable=True)
+    async def on_order(event: Award, ctx: Context) -> None:
+        inbox.add(ctx.attempt)
+
+    async with net.running(Service("shop")) as client:
+        await client.publish(created, ANN)
+    await _die(net, 1)
+    monkeypatch.setattr(net.broker, "store", failing)
+    async with net.running(service):
+        await inbox.until(1)
+        await until(lambda: failures == 2)
+        trouble = False
+        await net.clock.advance(6)
+        await inbox.until(2)
+        await net.settled()
+
+    assert inbox.events == [1, 1]
 
 
 async def _die_of(net: Net, id: str) -> None:

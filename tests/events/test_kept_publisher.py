@@ -120,7 +120,7 @@ async def test_control_headers_of_nats_are_refused(network, header) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"id": ""}, {"id": "a\nb"}, {"delay": "soon"}, {"confirm": True}]
+    "options", [{"id": ""}, {"id": "a\nb"}, {"timeout": 0}, {"delay": "soon"}, {"confirm": True}]
 )
 async def test_options_that_cannot_be_used_are_refused(network, options) -> None:
     async with running(Service("points"), backend=network) as client:

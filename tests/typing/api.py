@@ -213,6 +213,7 @@ service.start_task(sweep, restart="always", max_restarts=3)
     start="new",
     retry=Retry(1, "5m", jitter=0.2, never=(ValueError,), per={OSError: Retry(60)}, within="1d"),
     fatal=(ImportError,),
+    dead="metadata",
     timeout=10,
     max_concurrency=4,
 )
@@ -331,6 +332,7 @@ async def topics(client: Client) -> None:
         assert_type(out.confirmed, int)
         await out.send(Award(user="ann", points=5), id="a")
     receipt = await client.publish(kept, Award(user="ann", points=5), id="a", timeout="5s")
+    await service.publish(kept, Award(user="ann", points=5), delay="5m")
     assert_type(receipt, Receipt)
     award = Award(user="ann", points=5)
     await client.publish(awarded, award, headers={"zone": "a"}, confirm=True)
