@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from micro.errors import InvalidName
 
@@ -32,9 +33,14 @@ def format_headers(headers: Mapping[str, str]) -> bytes:
     """
     lines = ["NATS/1.0"]
     for name, value in headers.items():
-        if not _NAME.fullmatch(name):
-            raise InvalidName(f"header name {name!r}: expected letters, digits and !#$%&'*+-.^_`|~")
+        _check_name(name)
         if "\r" in value or "\n" in value or "\0" in value:
             raise InvalidName(f"header {name!r}: a value must be one line")
         lines.append(f"{name}: {value}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+@lru_cache(maxsize=1024)
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InvalidName(f"header name {name!r}: expected letters, digits and !#$%&'*+-.^_`|~")

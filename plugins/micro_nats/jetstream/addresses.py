@@ -18,6 +18,7 @@ from micro_nats.jetstream.topics import SCHEDULES_VERSION, Topics
 __all__ = ["Address", "Addresses"]
 
 _TOKEN_BYTES = 12
+_MAX_KNOWN = 4096
 _VERSION = ".".join(map(str, SCHEDULES_VERSION))
 
 
@@ -81,6 +82,7 @@ class Addresses:
         self._api = api
         self._topics = topics
         self._names = names
+        self._known: dict[tuple[str, int | None], Address] = {}
 
     async def find(self, topic: str, *, partition: int | None, to: str) -> Address:
         """The address of an event that is stored now.
@@ -89,9 +91,15 @@ class Addresses:
             NotFound: the topic is not kept.
             InvalidName: the topic or the durable cannot be used.
         """
+        key = (topic, partition)
+        if not to and key in self._known:
+            return self._known[key]
         home = await self._topics.home(topic)
         if not to:
-            return Address(
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            # A publication costs less than finding its address; topics stay where they are.
+            known = self._known[key] = Address(
                 topic=topic,
                 subject=self._names.subject(topic, partition),
                 stream=home.stream,
@@ -99,6 +107,7 @@ class Addresses:
                 partition=partition,
                 late=home.late,
             )
+            return known
         await self._topics.make_returns()
         return Address(
             topic=topic,

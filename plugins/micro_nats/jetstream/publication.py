@@ -48,6 +48,7 @@ class Publication:
         sent_at: When it was last sent; 0 before it was.
         sends: How often it was sent.
         refusals: How often the server said that no one takes it.
+        size: Bytes of headers and body.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class Publication:
         "refusals",
         "sends",
         "sent_at",
+        "size",
     )
 
     def __init__(self, number: int, event: Outgoing, block: bytes, give_up_at: float) -> None:
@@ -70,11 +72,7 @@ class Publication:
         self.sent_at = 0.0
         self.sends = 0
         self.refusals = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes of headers and body."""
-        return len(self.block) + len(self.event.body)
+        self.size = len(block) + len(event.body)
 
     def resolve(self, data: bytes) -> None:
         """Take the server's acknowledgement."""
