@@ -120,13 +120,13 @@ class Requests(Observer):
             InvalidName: the subject or a header cannot be sent.
             PayloadTooLarge: headers and payload are over the server's limit.
         """
-        # One subscription for all answers costs the server less than one for each request.
-        await self._subscribe_once()
         token = socket_token()
         request = self._waiting[token] = _Request(subject)
         try:
-            self.publish(subject, payload, reply=self._prefix + token, headers=headers)
             async with asyncio.timeout(timeout) as bound:
+                # One subscription for all answers costs the server less than one for each request.
+                await self._subscribe_once()
+                self.publish(subject, payload, reply=self._prefix + token, headers=headers)
                 return await request.answer
         except TimeoutError:
             if not bound.expired():

@@ -145,11 +145,14 @@ class NatsKeptDelivery(KeptDelivery):
     async def _settle(self, payload: bytes) -> None:
         self._settled = True
         self._owner.release()
+        await self._wait_connected()
+        self._owner.connection.publish_now(self._arrival.reply, "", payload)
+
+    async def _wait_connected(self) -> None:
+        """Wait for a connection: a new one serves as well, else the event would come again."""
         connection = self._owner.connection
         if not connection.connected:
-            # The server still takes it on a new connection: else the event would come again.
             await connection.wait_connected(connection.connect_timeout)
-        connection.publish_now(self._arrival.reply, "", payload)
 
     async def _confirm(self) -> None:
         self._settled = True
@@ -158,6 +161,7 @@ class NatsKeptDelivery(KeptDelivery):
             if time.monotonic() - self._leased_at > _LEASE_SHARE * self._owner.redeliver_after:
                 raise self._lost("its time was over")
             reply = self._arrival.reply
+            await self._wait_connected()
             await self._owner.requests.request(reply, b"+ACK", timeout=_CONFIRM_SECONDS)
         except NoResponders as error:
             raise self._lost("its position was removed, or has no leader now") from error

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from micro.broker.kept_types import Receipt
 from micro.concurrency.once import Once
@@ -77,6 +79,8 @@ class PublishWindow(Observer):
             await self._wait_for_place(publication)
         self._pending[publication.number] = publication
         self._bytes += publication.size
+        # There may be a place for the next one as well.
+        self._wake()
         try:
             if not self._holds.wait_behind(publication):
                 self._send(publication)
@@ -129,18 +133,24 @@ class PublishWindow(Observer):
         # It stays in line until it has its place, so that no later call overtakes it.
         self._waiters.append(waiter)
         try:
-            async with asyncio.timeout(
-                max(0.0, publication.give_up_at - time.monotonic())
-            ) as bound:
+            async with self._bound(publication, "it was not sent: too many wait for the server"):
                 await waiter[1]
+        except BaseException:
+            self._waiters.remove(waiter)
+            self._wake()
+            raise
+        self._waiters.popleft()
+
+    @asynccontextmanager
+    async def _bound(self, publication: Publication, reason: str) -> AsyncIterator[None]:
+        try:
+            left = max(0.0, publication.give_up_at - time.monotonic())
+            async with asyncio.timeout(left) as bound:
+                yield
         except TimeoutError:
             if not bound.expired():
                 raise
-            reason = "it was not sent: too many events wait for the server"
             raise late(publication.event, reason) from None
-        finally:
-            self._waiters.remove(waiter)
-            self._wake()
 
     def _wake(self) -> None:
         if self._waiters:
@@ -152,7 +162,8 @@ class PublishWindow(Observer):
         left = max(0.0, publication.give_up_at - time.monotonic())
         try:
             await self._connection.wait_connected(min(left, self._connection.connect_timeout))
-            await self._listen()
+            async with self._bound(publication, "it was not sent: the server does not answer"):
+                await self._listen()
         except ConnectionLost as error:
             raise lost(publication.event, error.detail) from error
         self._listening = True
