@@ -8,13 +8,17 @@ from collections.abc import Mapping, Sequence
 import click
 
 from micro import Client, Settings, open_client
+from micro.backend import BackendOptions
 from micro.cli.extension import SettingsCommand, as_json, missing_service, settings_of
 from micro.errors import ConfigError
 from micro.names import check_pattern, check_topic
 from micro.registry import ServiceRecord
+from micro_nats.connection.options import read_options
 from micro_nats.permissions import Capability, Needs, as_config, grants_for
 
 __all__ = ["nats_perms"]
+
+_OWN_TOPICS = ("dead", "micro.outcomes")
 
 
 @click.command("nats-perms", cls=SettingsCommand)
@@ -22,28 +26,34 @@ __all__ = ["nats_perms"]
 @click.option("--calls", multiple=True, metavar="SERVICE", help="A service that it calls.")
 @click.option("--publishes", multiple=True, metavar="TOPIC", help="A topic that it publishes.")
 @click.option("--subscribes", multiple=True, metavar="TOPIC", help="A topic beside its own.")
+@click.option("--stores", multiple=True, metavar="TOPIC", help="A kept topic that it publishes.")
+@click.option("--durable", multiple=True, metavar="TOPIC", help="A kept topic that it reads.")
 @click.option("--json", "as_object", is_flag=True, help="Print JSON.")
 @click.pass_context
 def nats_perms(
     ctx: click.Context,
+    /,
     service: str,
     calls: Sequence[str],
-    publishes: Sequence[str],
-    subscribes: Sequence[str],
     as_object: bool,
+    **topics: Sequence[str],
 ) -> None:
     """Print the least permissions that SERVICE needs, for the configuration of a nats-server.
 
     SERVICE runs now, on a server that allows all: its topics and addresses are taken from the
-    registry. What it calls and publishes is not known there: say so with --calls and --publishes.
+    registry. What it calls and publishes is not known there: say so with --calls and --publishes,
+    and with --stores and --durable for topics that are kept.
     Inbox prefixes are those of the options inbox_prefix and reply_prefixes of the plugin.
 
     \b
         micro nats-perms orders --calls points --publishes orders.created
     """
     settings = settings_of(ctx)
-    topics = tuple(map(check_topic, publishes)), tuple(map(check_pattern, subscribes))
-    needs = asyncio.run(_needs(settings, service, calls, topics))
+    check = {"publishes": check_topic, "subscribes": check_pattern}
+    checked = {
+        name: tuple(map(check.get(name, check_topic), given)) for name, given in topics.items()
+    }
+    needs = asyncio.run(_needs(settings, service, calls, checked))
     grants = grants_for(needs)
     if as_object:
         fields = [
@@ -59,20 +69,26 @@ async def _needs(
     settings: Settings,
     service: str,
     calls: Sequence[str],
-    topics: tuple[tuple[str, ...], tuple[str, ...]],
+    topics: Mapping[str, tuple[str, ...]],
 ) -> Needs:
     inbox, peers = _prefixes(settings)
     async with open_client(settings) as client:
         records = await _records(client, service)
         callees = [one for name in calls for one in await _records(client, name)]
-    sent, received = topics
-    received += tuple(
+    sent, stored, durable = topics["publishes"], topics["stores"], topics["durable"]
+    received = topics["subscribes"] + tuple(
         topic for record in records for one in record.endpoints if (topic := _topic(one.metadata))
     )
+    if durable:
+        # Topics of the framework's own: what failed and why, and events that no one could handle.
+        stored, durable = (*stored, *durable, *_OWN_TOPICS), (*durable, *_OWN_TOPICS)
     used = {Capability.SERVE}
     used |= {Capability.CALL} if calls else set()
     used |= {Capability.PUBLISH} if sent else set()
     used |= {Capability.SUBSCRIBE} if received else set()
+    used |= {Capability.STORE} if stored else set()
+    used |= {Capability.READ} if durable else set()
+    driver = read_options(BackendOptions(driver=settings.plugins["nats"]))
     return Needs(
         capabilities=frozenset(used),
         inbox=(inbox,),
@@ -82,6 +98,10 @@ async def _needs(
         sent=sent,
         received=received,
         service=(service,),
+        stored=tuple(dict.fromkeys(stored)),
+        durable=durable,
+        namespace=driver.namespace,
+        api=driver.api_prefix,
     )
 
 

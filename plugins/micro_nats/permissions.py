@@ -6,50 +6,20 @@ A capability that comes later adds its rules to `RULES`, and `micro nats-perms` 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from itertools import product
 
+from micro_nats.access import Access, Capability, Rule
+from micro_nats.jetstream.names import Names
+from micro_nats.jetstream.rules import KEPT_RULES
 from micro_nats.registry.subjects import QUERY_TOPICS, WATCH_TOPICS
 from micro_nats.services.names import token
 
 __all__ = ["RULES", "Access", "Capability", "Grant", "Needs", "Rule", "as_config", "grants_for"]
 
-
-class Access(StrEnum):
-    """What a permission allows."""
-
-    PUBLISH = "publish"
-    SUBSCRIBE = "subscribe"
-
-
-class Capability(StrEnum):
-    """What a program does, and needs permissions for."""
-
-    CONNECT = "connect"
-    SERVE = "serve"
-    CALL = "call"
-    PUBLISH = "publish"
-    SUBSCRIBE = "subscribe"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """Subjects that a capability needs.
-
-    Attributes:
-        capability: What needs them.
-        access: What it does with them.
-        subjects: The subjects; `{inbox}`, `{peer}`, `{address}`, `{callee}`, `{sent}`,
-            `{received}` and `{service}` stand for each value of the attribute of `Needs` that has
-            this name; `{token}` stands for `service` as the NATS services protocol writes it.
-        reason: What for, for the reader of the configuration.
-    """
-
-    capability: Capability
-    access: Access
-    subjects: tuple[str, ...]
-    reason: str
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +35,10 @@ class Needs:
         sent: Topics that it publishes.
         received: Topics that it subscribes to.
         service: The names of the services that it serves.
+        stored: Kept topics that it stores events on.
+        durable: Kept topics that it reads.
+        namespace: The prefix of kept topics.
+        api: What the subjects of JetStream's API begin with.
     """
 
     capabilities: frozenset[Capability]
@@ -75,6 +49,10 @@ class Needs:
     sent: tuple[str, ...] = ()
     received: tuple[str, ...] = ()
     service: tuple[str, ...] = ()
+    stored: tuple[str, ...] = ()
+    durable: tuple[str, ...] = ()
+    namespace: str = ""
+    api: str = "$JS.API"
 
     def values(self) -> Mapping[str, tuple[str, ...]]:
         """The values for each placeholder of a rule."""
@@ -87,6 +65,18 @@ class Needs:
             "received": self.received,
             "service": self.service,
             "token": tuple(map(token, self.service)),
+            **self._kept(),
+        }
+
+    def _kept(self) -> Mapping[str, tuple[str, ...]]:
+        names = Names(namespace=self.namespace)
+        shared = (names.returns, names.later)
+        return {
+            "api": (self.api,),
+            "namespace": (f"{self.namespace}." if self.namespace else "",),
+            "stored": self.stored,
+            "stored_stream": (*map(names.stream, self.stored), *shared),
+            "durable_stream": (*map(names.stream, self.durable), names.returns),
         }
 
 
@@ -184,6 +174,7 @@ RULES: tuple[Rule, ...] = (
         subjects=("{received}",),
         reason="events that it handles",
     ),
+    *KEPT_RULES,
 )
 
 
@@ -217,9 +208,12 @@ def as_config(grants: Iterable[Grant]) -> str:
 
 
 def _filled(subjects: Iterable[str], needs: Needs) -> list[str]:
+    values = needs.values()
     filled = []
     for subject in subjects:
-        name = subject[subject.find("{") + 1 : subject.find("}")] if "{" in subject else ""
-        values = needs.values()[name] if name else ("",)
-        filled += [subject.replace(f"{{{name}}}", value) for value in values]
+        names = list(dict.fromkeys(_PLACEHOLDER.findall(subject)))
+        filled += [
+            subject.format(**dict(zip(names, chosen, strict=True)))
+            for chosen in product(*(values[name] for name in names))
+        ]
     return filled

@@ -78,11 +78,12 @@ async def test_a_stream_that_was_made_again_is_read(
 async def test_a_durable_that_no_one_can_read_asks_seldom(
     backend: NatsBackend, other: NatsBackend
 ) -> None:
-    topic = await topic_on(backend)
+    topic, box = await topic_on(backend), KeptMailbox()
     stream, asked = Names().stream(topic), Inbox()
+    await store_many(backend, topic, 1)
     await other.connection.subscribe(f"$JS.API.CONSUMER.INFO.{stream}.>", asked)
-    async with await backend.broker.consume(topic, KeptMailbox(), DURABLE):
-        await asked.wait_for(1)
+    async with await backend.broker.consume(topic, box, DURABLE):
+        await box.ack(1)
         await api(backend, f"STREAM.DELETE.{stream}")
         began = time.monotonic()
         await asked.wait_for(4)
