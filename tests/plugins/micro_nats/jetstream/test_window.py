@@ -17,7 +17,7 @@ from micro_nats import NatsBackend, open_nats
 from micro_nats.devserver import NatsServer, run_server
 from micro_nats.jetstream import window
 from micro_nats.jetstream.names import Names
-from tests.plugins.micro_nats.helpers import until
+from tests.plugins.micro_nats.helpers import Inbox, until
 from tests.plugins.micro_nats.jetstream.helpers import api, store_many, stored_in, topic_on
 
 EVENT = Message({}, b"1")
@@ -130,17 +130,19 @@ async def test_a_server_without_jetstream_is_told_when_it_is_first_needed() -> N
 
 
 async def test_nothing_is_asked_of_jetstream_before_a_topic_is_kept(
-    backend: NatsBackend, jetstream_server: NatsServer
+    own_jetstream_server: NatsServer,
 ) -> None:
-    asked: list[str] = []
-    await backend.connection.subscribe("$JS.>", lambda subject, *_: asked.append(subject))
-    async with open_nats(at(jetstream_server)) as plain:
-        await plain.broker.publish("plain", EVENT)
-        assert plain.broker.features.retained
-        await plain.connection.flush()
-    await backend.connection.flush()
-
-    assert asked == []
+    asked = Inbox()
+    async with open_nats(at(own_jetstream_server)) as watching:
+        await watching.connection.subscribe("$JS.>", asked)
+        async with open_nats(at(own_jetstream_server)) as plain:
+            await plain.broker.publish("plain", EVENT)
+            assert plain.broker.features.retained
+            await plain.connection.flush()
+            await watching.connection.flush()
+            assert asked.messages == []
+            await plain.broker.ensure(TopicSpec(name="a"), create=True)
+        await asked.wait_for(1)
 
 
 async def test_a_user_without_permission_is_told(tmp_path: Path) -> None:
