@@ -99,7 +99,7 @@ class NatsKeptBroker(NatsBroker, KeptBroker):
     ) -> Receipt:
         """Publish an event and wait for the server's receipt; see `KeptBroker.store`.
 
-        An event that the server does not confirm is sent again with its id for up to 10 s.
+        An event that the server does not confirm is sent again with its id for up to 20 s.
         """
         address = await self._addresses.find(topic, partition=partition, to=to)
         if at is not None:

@@ -25,6 +25,7 @@ _RETRY_SECONDS = 0.25
 _PROBE_SECONDS = 2.0
 # A stream that does not exist is the usual reason when the third try fails.
 _LOOK_AT = 2
+_LOOK_SECONDS = 1.0
 
 Send = Callable[[Publication], None]
 """Sends an event; fails it when it cannot be sent at all, and never raises."""
@@ -98,8 +99,10 @@ class Holds:
 
     async def _is_absent(self, stream: str) -> bool:
         try:
-            return not await self._api.exists(stream)
-        except MicroError as error:
+            # In a cluster without a leader this has no answer either: the tries must go on.
+            async with asyncio.timeout(_LOOK_SECONDS):
+                return not await self._api.exists(stream)
+        except (MicroError, TimeoutError) as error:
             # This user may not ask, or no one answers this either: go on trying.
             log.debug("cannot look at the stream %r: %s", stream, error)
             return False

@@ -29,7 +29,8 @@ MAX_IN_FLIGHT = 8192
 MAX_IN_FLIGHT_BYTES = 32 << 20
 """Bytes of events that wait for their acknowledgement; each is kept to be sent again."""
 
-_TIMEOUT_SECONDS = 10.0
+# A cluster takes up to 10 s to elect a leader.
+_TIMEOUT_SECONDS = 20.0
 # A busy server answers late, so an early repeat would only add to its work.
 _REPEAT_SECONDS = 4.0
 _SWEEP_SECONDS = 0.25
@@ -67,7 +68,7 @@ class PublishWindow(Observer):
         Raises:
             QueueFull, PayloadTooLarge, NotFound, Forbidden, Unavailable: it was not stored.
             ConnectionLost, DeadlineExceeded: it is unknown whether it was stored; the id is in
-                `details["event"]`. There was no answer within 10 s, or within the time that the
+                `details["event"]`. There was no answer within 20 s, or within the time that the
                 running handler has.
             InvalidName: a header cannot be sent.
         """

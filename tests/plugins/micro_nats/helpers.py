@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.request import urlopen
 
@@ -117,6 +117,13 @@ async def until(done: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not done():  # noqa: ASYNC110  nothing tells of it
             await asyncio.sleep(0.002)
+
+
+async def eventually(done: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    """Ask twice a second until the answer is true."""
+    async with asyncio.timeout(seconds):
+        while not await done():  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0.5)
 
 
 async def connections(server: NatsServer) -> list[dict[str, object]]:
