@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,7 +33,7 @@ __all__ = [
     "topic_name",
 ]
 
-as_json_option = click.option(
+as_json_option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
     "--json", "as_object", is_flag=True, help="Print JSON on a terminal, too."
 )
 

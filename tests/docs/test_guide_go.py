@@ -37,6 +37,7 @@ def program(go_programs: GoPrograms, tmp_path: Path) -> Path:
 
 
 @pytest.mark.interop
+@pytest.mark.timeout(180)
 @pytest.mark.xdist_group("interop")
 async def test_the_python_program_calls_the_go_program(program: Path, tmp_path: Path) -> None:
     read_page(PAGE).write(tmp_path)

@@ -29,7 +29,7 @@ VARIES = re.compile(
     r"|(?<=points\\-)f846[\w\\-]+|(?<=INBOX\\.)Tlx9k"
 )
 
-pytestmark = [pytest.mark.xdist_group("guide"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.xdist_group("guide"), pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ class Terminal:
         self.started.append(process)
         assert process.stderr is not None
         log = ""
-        with timer(20, process.kill):
+        with timer(60, process.kill):
             for line in process.stderr:
                 log += line
                 if re.fullmatch(pattern(f"{ready}\n"), line):
@@ -139,7 +139,7 @@ def _shell(command: str) -> str:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=30,
+        timeout=60,
     )
     return done.stdout
 

@@ -104,7 +104,7 @@ def wait_for(service: subprocess.Popen[str], ready: str) -> None:
     """Read a service's log until it has said a line."""
     assert service.stderr is not None
     log = ""
-    with timer(30, service.kill):
+    with timer(60, service.kill):
         for line in service.stderr:
             log += line
             if re.fullmatch(pattern(f"{ready}\n"), line):
@@ -122,6 +122,6 @@ def type_(session: Session, environ: dict[str, str], folder: Path) -> str:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=30,
+        timeout=60,
     )
     return done.stdout.strip()

@@ -34,7 +34,7 @@ PUBLIC_MODULES = (
 )
 ANCHOR = re.compile(r'\bid="([\w.]+)"')
 
-pytestmark = [pytest.mark.xdist_group("guide"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("site"), pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

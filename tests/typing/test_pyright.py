@@ -17,7 +17,7 @@ from tests.docs.pages import GUIDE, ROOT, read_page
 from tests.docs.test_site import PUBLIC_MODULES, home
 
 pytest.importorskip("basedpyright")
-pytestmark = [pytest.mark.xdist_group("guide"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("pyright"), pytest.mark.timeout(300)]
 
 
 def pyright(*arguments: object, cwd: Path, path: str) -> tuple[int, dict[str, object]]:
