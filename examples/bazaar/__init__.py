@@ -11,6 +11,7 @@ run in processes of its own instead. In a second terminal:
     micro call fulfilment Fulfilment.Status '"<id of the order>"'
 
 `contracts.py` is what the services know of each other. An order is reserved in the inventory, and
-then published; the fulfilment ships it and publishes that. What is reserved and not shipped in time
-goes back to the shelf. tests/examples/test_bazaar.py tests all of it, without a server.
+then published; the fulfilment ships it and publishes that. Both topics are kept: what is published
+while a service is away, or fails, is handled later. What is reserved and was never published goes
+back to the shelf. tests/examples/test_bazaar.py tests all of it, without a server.
 """

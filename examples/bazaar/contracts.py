@@ -91,5 +91,5 @@ class FulfilmentApi(Protocol):
     async def status(self, order: str) -> str: ...
 
 
-placed = Topic("bazaar.orders.placed", Order)
-shipped = Topic("bazaar.orders.shipped", Order)
+placed = Topic("bazaar.orders.placed", Order, keep="7d")
+shipped = Topic("bazaar.orders.shipped", Order, keep="7d")

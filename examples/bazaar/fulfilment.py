@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from examples.bazaar.contracts import FulfilmentApi, Order, placed, shipped
-from micro import Depends, NotFound, Service
+from micro import Depends, NotFound, Retry, Service
 
 service = Service("fulfilment")
 
@@ -32,7 +32,7 @@ class Fulfilment:
 service.implement(FulfilmentApi, Fulfilment(), idempotent=True)
 
 
-@service.subscriber(placed, max_concurrency=8)
+@service.subscriber(placed, durable=True, retry=Retry(1, 5, 30, 120), max_concurrency=8)
 async def ship(order: Order, book: Book) -> None:
     """Ship an order, and say so."""
     book[order.id] = "shipped"

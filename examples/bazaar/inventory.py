@@ -27,8 +27,8 @@ class InventorySettings(BaseModel):
 
     database: str = ":memory:"
     start: dict[str, int] = {"tea": 100, "pot": 5, "cup": 40}
-    hold_seconds: float = 60.0
-    sweep_seconds: float = 5.0
+    hold_seconds: float = 86_400.0
+    sweep_seconds: float = 60.0
 
 
 class Database:
@@ -94,7 +94,7 @@ class Inventory:
 service.implement(InventoryApi, Inventory())
 
 
-@service.subscriber(shipped)
+@service.subscriber(shipped, durable=True)
 async def forget(order: Order, tx: Transaction) -> None:
     """What is shipped is reserved no longer."""
     tx.execute("DELETE FROM holds WHERE order_id = ?", (order.id,))

@@ -49,7 +49,9 @@ async def with_server(settings: Settings) -> AsyncIterator[None]:
 
 async def _start(stack: AsyncExitStack) -> str:
     try:
-        server = await stack.enter_async_context(server_module().run_server(port=_PORT))
+        server = await stack.enter_async_context(
+            server_module().run_server(port=_PORT, jetstream=True)
+        )
     except PluginError as error:
         raise PluginError(
             f"no address is given and nothing listens on {_HOST}:{_PORT}: {error.detail};"

@@ -20,7 +20,7 @@ from examples.bazaar.contracts import (
     placed,
     shipped,
 )
-from micro import NotFound, load_settings, open_client
+from micro import DeadlineExceeded, NotFound, load_settings, open_client
 from micro.testing import Network
 from micro_nats import NatsServer
 from tests.examples.programs import ROOT, serving
@@ -87,21 +87,41 @@ async def test_the_last_pots_are_sold_once(shop: Shop) -> None:
     assert await shop.inventory.count("pot") == 1
 
 
-async def test_what_is_not_shipped_goes_back_to_the_shelf(network: Network) -> None:
+async def test_what_was_not_published_goes_back_to_the_shelf(network: Network) -> None:
     quick = {"inventory": {"hold_seconds": 0.0, "sweep_seconds": 0.01}}
     await network.start(catalog.service)
     await network.start(inventory.service, settings=quick)
     await network.start(checkout.service)
     network.fault(placed, drop=True)
     shop = Shop(network.client)
-    order = await shop.checkout.place(cart(cup=3))
+    with pytest.raises(DeadlineExceeded):
+        await shop.checkout.place(cart(cup=3))
 
     async with asyncio.timeout(5):
         while await shop.inventory.count("cup") < 40:
             continue
+
+
+@pytest.mark.network(clock="virtual")
+async def test_an_order_waits_for_a_fulfilment_that_is_away_or_fails(network: Network) -> None:
+    await network.start(catalog.service)
+    await network.start(inventory.service)
+    await network.start(checkout.service)
+    shop = Shop(network.client)
+    away = await shop.checkout.place(cart(tea=1))
+    await network.advance("1h")
     await network.start(fulfilment.service)
+    await network.settled()
+    network.fault(placed, at="fulfilment", error=OSError("no van"), times=3)
+    late = await shop.checkout.place(cart(tea=1))
+    await network.settled()
     with pytest.raises(NotFound):
-        await shop.fulfilment.status(order.id)
+        await shop.fulfilment.status(late.id)
+    await network.advance("1m")
+
+    assert await shop.fulfilment.status(away.id) == "shipped"
+    assert await shop.fulfilment.status(late.id) == "shipped"
+    assert await network.dead() == []
 
 
 async def test_the_checkout_works_with_a_catalog_that_is_faked(network: Network) -> None:
