@@ -60,6 +60,7 @@ class NatsKeptBroker(NatsBroker, KeptBroker):
         self._topics = Topics(self._api, self._names)
         self._addresses = Addresses(self._api, self._topics, self._names)
         self._window = PublishWindow(connection, self._api, scope)
+        self._readers: set[OrderedReader] = set()
         self._operators = Operators(self._api, self._topics)
         self._durables = Durables(connection, requests, self._api, self._topics, scope)
 
@@ -125,10 +126,12 @@ class NatsKeptBroker(NatsBroker, KeptBroker):
             partition=lambda subject: self._names.partition_of(topic, subject),
         )
         reader = OrderedReader(self._connection, self._api, reading)
+        self._readers.add(reader)
         try:
             await reader.open()
             yield reader
         finally:
+            self._readers.discard(reader)
             await reader.aclose()
 
     async def describe(self, topic: str) -> TopicState:
@@ -156,9 +159,11 @@ class NatsKeptBroker(NatsBroker, KeptBroker):
         await self._operators.reset(topic, durable, start)
 
     def on_lost(self, error: ConnectionLost) -> None:
-        """Have every durable be read again when the connection is back."""
+        """Have durables and topics be read again when the connection is back."""
         super().on_lost(error)
         self._durables.on_lost(error)
+        for reader in self._readers:
+            reader.on_lost()
 
     def close(self) -> None:
         """Fail what is not confirmed yet: the connection is about to be closed."""

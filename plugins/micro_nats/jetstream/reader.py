@@ -114,6 +114,11 @@ class OrderedReader(AsyncIterator[Stored]):
         """End the reading; the consumer is removed where the server still answers."""
         await self._leave()
 
+    def on_lost(self) -> None:
+        """Begin again where it was as soon as the connection is back."""
+        self._broken = True
+        self._wake.set()
+
     async def __anext__(self) -> Stored:
         """Wait for the next event.
 
