@@ -2,7 +2,7 @@
 
     python -m benchmarks.probes.sockets --address ... --server PID --count 10000
 
-Each is a socket with the engine's own ends, a connection here and a session there, over which one
+Each is a socket with the engine's own ends, a channel at either end, over which one
 call was made; memory is what the processes grew by.
 """
 
@@ -20,7 +20,8 @@ from typing import Any
 from benchmarks.models import QUESTION
 from benchmarks.peer import runner
 from micro import load_settings
-from micro.client.channel import Connection, expire_reply
+from micro.client.channel import Channel
+from micro.client.pending import expire_reply
 from micro.concurrency.timers import Timers
 from micro.deadline import Deadline
 from micro.plugins import Backends
@@ -56,8 +57,8 @@ async def _main(args: argparse.Namespace) -> None:
             "socket_server_bytes": (after[1] - before[1]) / args.count,
         }
         print(json.dumps(line), flush=True)
-        for connection in kept:
-            connection.socket.close()
+        for channel in kept:
+            channel.socket.close()
         opening.timers.close()
 
 
@@ -69,24 +70,24 @@ class Opening:
         self._transport = transport
         self._node = node
 
-    async def open(self, count: int) -> list[Connection]:
-        found: list[Connection] = []
+    async def open(self, count: int) -> list[Channel]:
+        found: list[Channel] = []
         for _ in range(0, count, _AT_ONCE):
             async with asyncio.TaskGroup() as tasks:
                 opened = [tasks.create_task(self._one()) for _ in range(_AT_ONCE)]
             found += [task.result() for task in opened]
         return found
 
-    async def _one(self) -> Connection:
-        connection = Connection(
+    async def _one(self) -> Channel:
+        channel = Channel(
             timers=self.timers, metadata=self._node.metadata, on_closed=lambda _: None
         )
-        connection.socket = await self._transport.dial(
-            self._node.address, connection, metadata=self._node.metadata
+        channel.attach(
+            await self._transport.dial(self._node.address, channel, metadata=self._node.metadata)
         )
         headers = request_headers("bench", "Bench.Ask", "application/json", native=True)
-        await connection.call(headers, QUESTION, Deadline.after(30))
-        return connection
+        await channel.call(headers, QUESTION, Deadline.after(30))
+        return channel
 
 
 def main() -> None:

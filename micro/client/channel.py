@@ -164,6 +164,7 @@ class Channel(Receiver):
             message = new_message((headers, body))
             if not self.native or self._assembler.fits(body):
                 try:
+                    # Known after the sending only: it tells later whether the request arrived.
                     bundle = self.socket.send(message)
                 except MicroError as error:
                     bundle = await send_later(self._assembler, message, deadline, error)
@@ -173,6 +174,7 @@ class Channel(Receiver):
                 await self._call_in_chunks(id, pending, message)
             answer = await reply
         except BaseException:
+            # A cancellation too: the handler at the other end is told to stop.
             self._abandon(id, reply, slot)
             raise
         if len(answer.body) > _body_limit.bytes:
@@ -256,6 +258,7 @@ class Channel(Receiver):
                 if whole is None:
                     continue
                 message, headers = whole, whole.headers
+            # Taken out at once: a second reply with this id finds no call and is counted as late.
             pending = self._pending.pop(headers.get(ID, ""), None)
             if pending is None:
                 self._on_stream_frame(message)
@@ -297,6 +300,7 @@ class Channel(Receiver):
                 id="micro.client",
                 refused=True,
             )
+        # These headers are a copy of the plan's, so each call may write its own into them.
         headers[ID] = id
         if not self.native:
             set_id(headers, id, native=False)

@@ -210,6 +210,7 @@ class Pacer(Generic[T]):
         """All that was started together has begun: adapt to the time it took, and start more."""
         now = time.monotonic()
         took = now - self._turn_began
+        # Shrinks to what fits a turn at once, but doubles: a wrong guess costs one turn at most.
         if took > TURN_SECONDS:
             self._burst = max(1, int(self._started * TURN_SECONDS / took))
         elif self._started >= self._burst:

@@ -41,6 +41,7 @@ class Timers(Generic[T]):
         Returns:
             The slot it is in: `discard` the item from it when it no longer matters.
         """
+        # Rounded up: an item must not expire early.
         number = int(at / _TICK) + 1
         slot = self._slots.get(number)
         if slot is None:
@@ -70,6 +71,7 @@ class Timers(Generic[T]):
         now = time.monotonic() / _TICK
         while self._order and self._order[0] <= now:
             slot = self._slots.pop(heappop(self._order))
+            # One that expires may discard others of its slot, so the set is not iterated.
             while slot:
                 self._expire(slot.pop())
         if self._order:

@@ -119,6 +119,7 @@ class AdmissionControl(Requests):
                 return
             call.patience = left * _PATIENCE_SHARE
             call.timer = self._timers.add(deadline.at, call)
+        # From here on a cancel frame finds the call, and `finished` must be called once.
         self.open += 1
         replies.calls[call.id] = call
         try:

@@ -137,7 +137,7 @@ class Listener(Resource):
 
     @abstractmethod
     async def drain(self) -> None:
-        """Stop the intake for good, new sockets and new messages alike.
+        """Stop the intake permanently, of new sockets and of new messages.
 
         Returns when every message that the network had already accepted has been handed to a
         Receiver; open sockets can still send.

@@ -94,7 +94,7 @@ class MemoryTransport(Transport):
         return listener
 
     def close(self) -> None:
-        """Break every connection, as when a server goes away for good; a second call is nothing."""
+        """Break every connection, as when a server is gone; a second call does nothing."""
         self.is_closed = True
         self._listeners.clear()
         for socket in tuple(self._sockets):
@@ -159,6 +159,7 @@ class _Socket(Socket):
         if size > network.max_payload:
             raise PayloadTooLarge(f"a message of {size} bytes; the limit is {network.max_payload}")
         if self._outbox is None:
+            # The first message of a turn: one callback sends all of the turn, as with a network.
             self._outbox = []
             self._bundle += 1
             self._soon_flush()
@@ -214,7 +215,7 @@ class _Socket(Socket):
         peer = self._peer or self._connect()
         if peer is None or not peer._takes():
             if not self._closed:
-                detail = f"nobody listens at {self._remote!r}"
+                detail = f"no one listens at {self._remote!r}"
                 self.end(NoResponders(detail, bundle=self._bundle))
                 self._end_peer()
         elif not peer._closed:

@@ -45,6 +45,7 @@ class _Waiters:
         await future
 
     def wake(self) -> None:
+        # Replaced first: a task that wakes may wait again, for the next change.
         futures, self.futures = self.futures, []
         for future in futures:
             if not future.done():
@@ -109,7 +110,7 @@ class ReceiveWindow:
     def put(self, body: bytes) -> bool:
         """Add an item; returns false when the window overflowed, which ends the stream."""
         if self._ended:
-            return True
+            return True  # what was under way when the stream ended; no one receives it
         if len(self._bodies) >= self._limit:
             return self._overflow(f"{self._limit} items wait to be received")
         held = self._held + len(body)

@@ -22,11 +22,11 @@ SLEEPS: dict[str, str] = {
     "micro/testing/networks/activity.py": "looks at threads and sleepers, which tell no one",
     "micro/testing/networks/faults.py": "has a call wait as long as the test asked for",
     "micro/testing/leaks.py": "gives the network a moment to close, within a bound",
-    "tests/faults/clock.py": "lets faults last, and looks at what tells nobody, within a bound",
+    "tests/faults/clock.py": "lets faults last, and looks at what tells no one, within a bound",
     "tests/faults/programs/points.py": "has handlers that take their time",
     "tests/system/programs/lifecycle.py": "has hooks and handlers that take their time",
     "tests/interop/greeter.py": "a handler that is slow because its caller asks for it",
-    "tests/plugins/micro_nats/helpers.py": "looks at what tells nobody, within a bound",
+    "tests/plugins/micro_nats/helpers.py": "looks at what tells no one, within a bound",
     "tests/registry/test_memory.py": "has the event loop stand still, which is what is tested",
 }
 

@@ -280,15 +280,15 @@ async def test_beside_a_stream_no_call_is_alone(pair: Pair) -> None:
     assert not caught.value.refused
 
 
-async def test_a_goodbye_tells_what_was_taken_from_what_was_not(pair: Pair) -> None:
+async def test_a_close_frame_tells_which_requests_were_not_received(pair: Pair) -> None:
     tasks = []
     for number in range(1, 4):
         tasks.append(pair.call(b"%d" % number))
         await asyncio.sleep(0)  # it is sent
         await (await pair.peer()).drain()  # in a bundle of its own
-    goodbye = SocketClosed("closed by the peer")
-    goodbye.bundle = 2
-    pair.channel.closed(goodbye)
+    closed = SocketClosed("closed by the peer")
+    closed.bundle = 2
+    pair.channel.closed(closed)
     results = await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [type(result) for result in results] == [ConnectionLost, SocketClosed, SocketClosed]

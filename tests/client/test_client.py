@@ -95,7 +95,7 @@ class Cluster:
         await self._lives[name].aclose()
 
     def crash(self, name: str) -> None:
-        """Take an instance off the network without a goodbye."""
+        """Take an instance off the network without a close frame."""
         (node,) = [
             node
             for entry in self.network.registry._entries["points"]

@@ -235,9 +235,9 @@ async def test_an_address_says_whether_somebody_listens(peer: Peer, server: Nats
         await peer.send(address, (request("Numbers.Double", "1"), b"1\n"))
         await peer.receive()
 
-    goodbye = await peer.answers.next_msg(5)  # when it stopped
-    assert goodbye.data == bundle()
-    assert goodbye.subject.endswith(f".0.{peer.number + 1}")
+    close_frame = await peer.answers.next_msg(5)  # when it stopped
+    assert close_frame.data == bundle()
+    assert close_frame.subject.endswith(f".0.{peer.number + 1}")
     await peer.send(address, (request("Numbers.Double", "2"), b"1\n"))
     refusal = await peer.answers.next_msg(5)
     assert (refusal.headers["Status"], refusal.data) == ("503", b"")
@@ -309,14 +309,14 @@ async def test_a_service_of_another_kind_is_found_and_called(
         assert await client.call("echo", "Echo.Echo", "hello", str) == "hello"
 
 
-async def test_a_service_says_hello_and_goodbye_to_those_who_watch(
+async def test_a_service_says_hello_and_close_frame_to_those_who_watch(
     peer: Peer, server: NatsServer
 ) -> None:
     watches = [await peer.nats.subscribe(subject) for subject in WATCHES]
     await peer.nats.flush()
     async with running(make_service(), server):
         hello = [json.loads((await watch.next_msg(5)).data) for watch in watches]
-    farewell = [json.loads((await watch.next_msg(5)).data) for watch in watches]
+    last = [json.loads((await watch.next_msg(5)).data) for watch in watches]
 
-    assert [each["Action"] for each in hello + farewell] == ["create"] * 2 + ["delete"] * 2
-    assert hello[0]["Service"]["nodes"][0]["id"] == farewell[1]["Service"]["nodes"][0]["id"]
+    assert [each["Action"] for each in hello + last] == ["create"] * 2 + ["delete"] * 2
+    assert hello[0]["Service"]["nodes"][0]["id"] == last[1]["Service"]["nodes"][0]["id"]

@@ -296,7 +296,7 @@ async def test_frames_without_sense_harm_nobody(service: Service, headers: dict[
         return request
 
     async with running(service) as client, raw(client) as peer:
-        peer.send(dict(headers), b"garbage")
+        peer.send(dict(headers), b"not json")
         peer.request("Points.Echo", b'"hello"', id="2")
 
         assert (await peer.reply("2")).body.strip() == b'"hello"'

@@ -198,10 +198,10 @@ def test_a_request_to_go_micro_has_all_that_it_looks_at() -> None:
 
 def test_a_reply_speaks_the_dialect_of_its_request() -> None:
     native = reply_headers({ID: "7"}, "text/plain")
-    foreign = reply_headers({ID: "7", METHOD: "Points.Award"}, "text/plain")
+    go_micro = reply_headers({ID: "7", METHOD: "Points.Award"}, "text/plain")
 
     assert native == {ID: "7", CONTENT_TYPE: "text/plain"}
-    assert foreign["X-Micro-ID"] == foreign["Micro-ID"] == foreign[ID] == "7"
+    assert go_micro["X-Micro-ID"] == go_micro["Micro-ID"] == go_micro[ID] == "7"
 
 
 def test_a_go_micro_client_finds_its_own_headers_in_each_item_of_a_stream() -> None:

@@ -10,7 +10,7 @@ import (
 )
 
 // settle is how long a new subscription gets to reach the NATS server.
-// go-micro makes it in the background and tells nobody when it is there.
+// go-micro makes it in the background and tells no one when it is there.
 const settle = 200 * time.Millisecond
 
 // Question asks.

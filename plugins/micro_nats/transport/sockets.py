@@ -96,6 +96,7 @@ class NatsSocket(Socket, Sender):
         outbox.waiting += size
         parts = self._parts
         if parts is None:
+            # The first of this turn: the outbox asks for the bundle when the turn ends.
             self._parts = [part]
             self._size = size
             self._bundle += 1
@@ -108,6 +109,7 @@ class NatsSocket(Socket, Sender):
             parts.append(part)
             self._size += size
         else:
+            # Full, or so large that sharing saves little and delays the last message.
             self._post_parts(parts)
             self._parts = [part]
             self._size = size
@@ -174,6 +176,7 @@ class NatsSocket(Socket, Sender):
         receiver = self._receiver
         if receiver is None:
             return
+        # Released before the receiver is told: what it sends from `closed` is refused.
         self._parts = None
         self._lost = isinstance(error, ConnectionLost)
         self._release()

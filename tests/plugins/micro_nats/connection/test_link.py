@@ -232,13 +232,13 @@ async def test_a_silent_server_is_taken_for_lost() -> None:
         assert connection.max_payload
 
 
-@pytest.mark.parametrize("garbage", [b"GARBAGE\r\n", b"MSG a\r\n", b"INFO {\r\n", b"\x00" * 99])
-async def test_a_server_that_talks_nonsense_is_left(garbage: bytes) -> None:
+@pytest.mark.parametrize("malformed", [b"MALFORMED\r\n", b"MSG a\r\n", b"INFO {\r\n", b"\x00" * 99])
+async def test_a_server_that_sends_malformed_bytes_is_left(malformed: bytes) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'INFO {"max_payload":1048576}\r\n')
         while b"PING" not in (await reader.readline()):
             pass
-        writer.write(b"PONG\r\n" + garbage)
+        writer.write(b"PONG\r\n" + malformed)
         await reader.read()
         writer.close()
 
