@@ -200,12 +200,9 @@ def _reading_nulls(schema: Any) -> Any:
 
 
 def _validator(schema: Any) -> SchemaValidator:
-    try:
-        # Else the validators that models already have stand in for their parts of the schema.
-        return SchemaValidator(schema, _CORE_CONFIG, _use_prebuilt=False)
-    except TypeError:
-        # pydantic 2.11 does not know the argument.
-        return SchemaValidator(schema, _CORE_CONFIG)
+    # Else the validators that models already have stand in for their parts of the schema. The
+    # argument is why pydantic 2.13 is needed.
+    return SchemaValidator(schema, _CORE_CONFIG, _use_prebuilt=False)
 
 
 def _write_base64(value: object) -> str:
