@@ -1,33 +1,34 @@
-"""The local nats-server, found by the plugin's presence: the command knows no plugin at import."""
+"""The local nats-server, which a plugin offers in an entry point: the command knows no plugin."""
 
 from __future__ import annotations
 
-import importlib
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from types import ModuleType
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib.metadata import entry_points
+from typing import Any
 
 from micro.cli.output import say
 from micro.errors import PluginError
 from micro.settings.load import PARTS, Settings
 
-__all__ = ["server_module", "with_server"]
+__all__ = ["dev_server", "with_server"]
 
+_GROUP = "micro.dev_servers"
 _HOST, _PORT = "127.0.0.1", 4222
 _PATIENCE = 0.5
 
 
-def server_module() -> ModuleType:
-    """The part of the NATS plugin that runs a server.
+def dev_server() -> Callable[..., AbstractAsyncContextManager[Any]]:
+    """What runs a nats-server: the entry point `nats` of the group `micro.dev_servers`.
 
     Raises:
-        PluginError: it is not installed.
+        PluginError: no package offers one.
     """
-    try:
-        return importlib.import_module("micro_nats.devserver")
-    except ModuleNotFoundError as error:
-        raise PluginError("a local nats-server needs the plugin 'nats' of micro-rpc") from error
+    for entry in entry_points(group=_GROUP, name="nats"):
+        run: Callable[..., AbstractAsyncContextManager[Any]] = entry.load()
+        return run
+    raise PluginError("a local nats-server needs the plugin 'nats' of micro-rpc")
 
 
 @asynccontextmanager
@@ -49,9 +50,7 @@ async def with_server(settings: Settings) -> AsyncIterator[None]:
 
 async def _start(stack: AsyncExitStack) -> str:
     try:
-        server = await stack.enter_async_context(
-            server_module().run_server(port=_PORT, jetstream=True)
-        )
+        server = await stack.enter_async_context(dev_server()(port=_PORT, jetstream=True))
     except PluginError as error:
         raise PluginError(
             f"no address is given and nothing listens on {_HOST}:{_PORT}: {error.detail};"

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from micro.cli.local import server_module
+from micro.cli.local import dev_server
 from micro.runtime.signals import on_signal
 from micro.scope import open_scope
 
@@ -28,7 +28,7 @@ def server(port: int, jetstream: bool, config: str | None, arguments: tuple[str,
 
     ARGUMENTS go to nats-server as they are. Its address is the first line of the output.
     """
-    run_server = server_module().run_server
+    run_server = dev_server()
     return asyncio.run(
         _serve(run_server(port=port, jetstream=jetstream, config=config, arguments=arguments))
     )

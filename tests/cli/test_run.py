@@ -212,7 +212,7 @@ async def test_without_a_server_binary_the_ways_on_are_told(free_port, monkeypat
 
 
 async def test_without_the_plugin_it_is_named(free_port, monkeypatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "micro_nats.devserver", None)
+    monkeypatch.setattr(local, "_GROUP", "micro.no_such_group")
 
     with pytest.raises(PluginError, match="plugin 'nats'"):
         async with local.with_server(Settings()):
