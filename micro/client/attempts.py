@@ -119,14 +119,12 @@ class RetryingCaller:
                         limit = _share(plan, policy, node, retrying, deadline)
                     sent = body if plan.empty is None or node.reads_null else plan.empty
                     reply = await channel.call(outgoing, sent, limit)
-                    error = error_from(reply.headers) if ERROR in reply.headers else None
-                    if error is not None:
-                        error = _meaning(error, policy, node, deadline)
                     if not node.healthy:
                         node.on_answer()
-                    if error is None:
+                    if not reply.headers.get(ERROR):
                         route.budget.earn()
                         return reply
+                    error = _meaning(reply, policy, node, deadline)
                 except MicroError as failure:
                     error = failure
                     node.on_failure(failure)
@@ -198,9 +196,11 @@ def _pick_again(
 
 
 def _meaning(
-    error: MicroError, policy: CallPolicy, node: RemoteNode, deadline: Deadline | None
+    reply: Message, policy: CallPolicy, node: RemoteNode, deadline: Deadline | None
 ) -> MicroError:
     """The error that a reply carries, as its caller knows it."""
+    error = error_from(reply.headers)
+    assert error is not None, "only replies with an error come here"
     if policy.raises:
         return as_raised(error, policy.raises)
     late = deadline is not None and deadline.remaining() <= 0
