@@ -41,6 +41,15 @@ def pytest_asyncio_loop_factories(
     return loops
 
 
+@pytest.fixture(autouse=True)
+def own_kept_topics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin each test without kept topics: modules of other tests and examples make them as well.
+
+    A publish by name looks them up in the whole process.
+    """
+    monkeypatch.setattr("micro.topic._kept", {})
+
+
 @pytest.fixture(scope="session")
 def go_programs(pytestconfig: pytest.Config) -> GoPrograms:
     return pytestconfig.stash[_PROGRAMS]

@@ -84,8 +84,9 @@ async def test_events_without_an_id_get_different_ones(network) -> None:
 
 
 async def test_a_publish_by_name_is_one_to_the_topic_of_this_process(network) -> None:
+    declared = Topic("kept.created", Award, keep="7d")
     async with running(Service("points"), backend=network) as client:
-        receipt = await client.publish("kept.created", ANN)
+        receipt = await client.publish(declared.name, ANN)
 
     assert receipt.stored
     assert len(await stored(network)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from micro_sql.database import Database, Session, database_of
 
 EFFECTS = "CREATE TABLE IF NOT EXISTS effects (id TEXT NOT NULL)"
 TABLES = ("micro_outbox", "micro_inbox", "effects")
+
+CLOSE_SECONDS = 5.0
 
 
 class Place:
@@ -81,5 +84,15 @@ async def open_place(kind: str, url: str, stack: AsyncExitStack) -> Place:
         return Place(engine, url)
     if driver == "aiosqlite":
         return Place(url, url)
-    pool = await stack.enter_async_context(asyncpg.create_pool(url, min_size=1, max_size=5))
+    pool = await asyncpg.create_pool(url, min_size=1, max_size=5)
+    stack.push_async_callback(_close, pool)
     return Place(pool, url)
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await pool.close()
+    except TimeoutError:
+        # asyncpg waits without end for a connection that was killed while it was acquired.
+        pool.terminate()
