@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -58,14 +59,27 @@ class PostgresqlDatabase(Database):
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
         if not isinstance(self._source, str):
-            async with self._source.acquire(timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+            connection = await self._source.acquire(timeout=CONNECT_TIMEOUT_SECONDS)
+            try:
                 yield connection
+            finally:
+                await _release(self._source, connection)
             return
         own = await asyncpg.connect(self._source, timeout=CONNECT_TIMEOUT_SECONDS)
         try:
             yield own
         finally:
             await own.close(timeout=CONNECT_TIMEOUT_SECONDS)
+
+
+async def _release(pool: Any, connection: Any) -> None:
+    """Give a connection back; a lost one cannot stop listening, which the pool would warn of."""
+    if not connection.is_closed():
+        await pool.release(connection)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", asyncpg.InterfaceWarning)
+        await pool.release(connection)
 
 
 class _Session(Session):
