@@ -16,6 +16,8 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # Go programs are built before the tests, whose time limits they would exceed on a new machine.
 PEERS := $(BIN)/python -m tests.interop.peers
+# Much of the suite waits, so three workers keep two cores busy.
+JOBS ?= 3
 CASES ?= 100000
 MINUTES ?= 10
 SOURCES := $(wildcard micro plugins examples benchmarks tests)
@@ -52,7 +54,7 @@ outage: $(VENV)/ready  ## Run the shop while services and the nats-server are ki
 test: $(VENV)/ready  ## Run every test but the slow ones
 	@$(PEERS)
 	@echo "==> running the tests"
-	@$(PYTEST) -m 'not slow' -n 2 --dist loadgroup
+	@$(PYTEST) -m 'not slow' -n $(JOBS) --dist loadgroup
 
 lowest:  ## Run the tests with the lowest versions of the dependencies that pyproject.toml allows
 	@command -v uv >/dev/null || { echo 'uv is needed: pip install uv' >&2; exit 2; }
@@ -60,7 +62,7 @@ lowest:  ## Run the tests with the lowest versions of the dependencies that pypr
 
 cover: $(VENV)/ready  ## Run the tests and show what they do not reach
 	@$(PEERS)
-	@$(PYTEST) -m 'not slow' -n 2 --dist loadgroup --cov=micro --cov=plugins --cov-report=term-missing:skip-covered
+	@$(PYTEST) -m 'not slow' -n $(JOBS) --dist loadgroup --cov=micro --cov=plugins --cov-report=term-missing:skip-covered
 
 fmt: $(VENV)/ready  ## Format the sources
 	@$(BIN)/ruff format $(SOURCES)
