@@ -178,7 +178,7 @@ def test_no_source_of_settings_shows_a_part_of_a_secret(
         settings = source(form.format(secret), folder)
         servers = parse_addresses(settings.addresses("transport"))
     except ConfigError as error:
-        shown = str(error)
+        shown = str(error).replace(str(folder), "")  # it may have such digits
         assert "percent-encode" in shown
     else:
         shown = " ".join(server.url for server in servers) + repr(servers)
