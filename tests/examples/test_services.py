@@ -46,7 +46,9 @@ async def test_the_same_program_runs_over_nats() -> None:
             *("--config", f"{FOLDER}/nats.toml", "--transport-address", server.address),
         )
 
-    assert (done.returncode, done.stderr) == (0, "")
+    # A busy machine may be slow to import the plugin, and is told what it waits for.
+    told = [line for line in done.stderr.splitlines() if not line.startswith("still waiting")]
+    assert (done.returncode, told) == (0, [])
     assert done.stdout.splitlines() == [
         "calls by nats, events by nats",
         "Hello, Ann!",
