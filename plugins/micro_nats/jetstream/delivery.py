@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 
 from micro.broker.kept import KeptDelivery
 from micro.broker.kept_types import Stored
-from micro.errors import DeliveryLost, MicroError, NoResponders
+from micro.errors import DeadlineExceeded, DeliveryLost, MicroError, NoResponders
 from micro.message import Message
 from micro_nats.connection.connection import Connection
 from micro_nats.connection.requests import Requests
@@ -20,7 +20,10 @@ __all__ = ["Arrival", "NatsKeptDelivery", "Owner"]
 
 log = logging.getLogger("micro.nats")
 
-_CONFIRM_SECONDS = 5.0
+_CONFIRM_SECONDS = 1.0
+_CONFIRM_TRIES = 5
+"""A server that has just started may not know the consumer yet, and lose an acknowledgement. One
+that comes twice does no harm."""
 # The server began to count before the delivery arrived here.
 _LEASE_SHARE = 0.9
 
@@ -160,13 +163,24 @@ class NatsKeptDelivery(KeptDelivery):
             # The server accepts an acknowledgement from a consumption that has lost the delivery.
             if time.monotonic() - self._leased_at > _LEASE_SHARE * self._owner.redeliver_after:
                 raise self._lost("its time was over")
-            reply = self._arrival.reply
-            await self._wait_connected()
-            await self._owner.requests.request(reply, b"+ACK", timeout=_CONFIRM_SECONDS)
+            await self._ask_to_settle()
         except NoResponders as error:
             raise self._lost("its position was removed, or has no leader now") from error
         finally:
             self._owner.release()
+
+    async def _ask_to_settle(self) -> None:
+        for left in reversed(range(_CONFIRM_TRIES)):
+            await self._wait_connected()
+            try:
+                await self._owner.requests.request(
+                    self._arrival.reply, b"+ACK", timeout=_CONFIRM_SECONDS
+                )
+            except DeadlineExceeded:
+                if not left:
+                    raise
+            else:
+                return
 
     def _lost(self, reason: str) -> DeliveryLost:
         place = f"event {self._arrival.place.sequence} of {self._arrival.topic!r}"
