@@ -29,6 +29,8 @@ class PostgresqlDatabase(Database):
     unavailable = (
         OSError,
         asyncpg.InterfaceError,
+        # What asyncpg raises in use of a connection that was lost within an operation.
+        asyncpg.InternalClientError,
         asyncpg.PostgresConnectionError,
         asyncpg.CannotConnectNowError,
         asyncpg.TooManyConnectionsError,
